@@ -1,0 +1,113 @@
+"""Sums of reals that are the same to the bit in any order: int64 fixed point.
+
+An entry x of a channel whose cap is at most 2^e enters a sum of at most R rows as
+
+    v = rint(float64(x) * 2^k),    k = 62 - ceil(log2 R) - e,
+
+so that R entries of magnitude up to 2^e cannot leave int64. Integers add associatively; so do these sums. The error
+of a sum is at most R * 2^-(k+1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from hansa.strategies.errors import SumError
+from hansa.strategies.spec import Channel, Spec
+from hansa.strategies.types import Array
+
+CHUNK = 16_384
+"""Entries that are converted at once; they stay in a core's cache."""
+
+
+def shift(cap: float, rows: int) -> int:
+    """Return k, the binary places of a channel's fixed point.
+
+    >>> shift(cap=2.0**16, rows=1024)
+    36
+    """
+    return 62 - math.ceil(math.log2(rows)) - math.ceil(math.log2(cap))
+
+
+def chunks(spec: Spec) -> Iterator[tuple[Channel, slice]]:
+    """Walk over a row in pieces of one channel and at most CHUNK entries."""
+    for channel in spec.channels:
+        where = spec.slices[channel.name]
+        for start in range(where.start, where.stop, CHUNK):
+            yield channel, slice(start, min(start + CHUNK, where.stop))
+
+
+def zeros(spec: Spec, groups: int) -> Array:
+    """Return an empty total of shape (G, D): int64 for reals, the ring's own type otherwise."""
+    return np.zeros((groups, spec.dim), np.int64 if spec.domain == "real" else spec.dtype)
+
+
+def check(spec: Spec, row_D: Array) -> None:
+    """Raise SumError, naming the channel, where a row must not enter a sum."""
+    if row_D.dtype != spec.dtype or row_D.shape != (spec.dim,):
+        raise SumError(
+            f"the row is {row_D.dtype}{list(row_D.shape)} where {spec.dtype}[{spec.dim}] is due: "
+            "give both sides the same task and strategy."
+        )
+    if spec.domain == "real":
+        _check_reals(spec, row_D)
+    else:
+        _check_ring(spec, row_D)
+
+
+def add(spec: Spec, total_D: Array, row_D: Array) -> None:
+    """Add one checked row to a total, in place."""
+    if spec.domain != "real":
+        total_D += row_D
+        return
+    scaled = np.empty(CHUNK, np.float64)
+    for channel, where in chunks(spec):
+        part = scaled[: where.stop - where.start]
+        np.multiply(row_D[where], 2.0 ** shift(channel.cap, spec.cohort.max), out=part, dtype=np.float64)
+        np.rint(part, out=part)
+        np.add(total_D[where], part, out=total_D[where], dtype=np.int64, casting="unsafe")
+
+
+def to_reals(spec: Spec, total_GD: Array) -> Array:
+    """Turn an int64 total into float64 in its own memory; the total is used up."""
+    real_GD = total_GD.view(np.float64)
+    for total_D, real_D in zip(total_GD, real_GD, strict=True):
+        for channel, where in chunks(spec):
+            real_D[where] = total_D[where] * 2.0 ** -shift(channel.cap, spec.cohort.max)
+    return real_GD
+
+
+def _check_reals(spec: Spec, row_D: Array) -> None:
+    square = 0.0
+    for channel, where in chunks(spec):
+        part = row_D[where]
+        low, high = float(part.min()), float(part.max())
+        if not (-channel.cap <= low and high <= channel.cap):
+            raise SumError(_outside(channel, low, high))
+        if channel.nonnegative and low < 0:
+            raise SumError(f"channel {channel.name!r} holds {low:g} where nothing below 0 is possible: see the client.")
+        if math.isfinite(spec.l2):
+            exact = part.astype(np.float64)
+            square += float(exact @ exact)
+    if math.isfinite(spec.l2) and math.sqrt(square) > spec.l2 * (1 + 1e-9):
+        raise SumError(f"the row's norm is {math.sqrt(square):g} where Bound allows {spec.l2:g}: see the client.")
+
+
+def _check_ring(spec: Spec, row_D: Array) -> None:
+    signed = row_D.view(np.int16 if spec.domain == "ring16" else np.int32)
+    low, high = int(signed.min()), int(signed.max())
+    if low < -spec.limit or high > spec.limit:
+        raise SumError(f"a ring entry is {max(high, -low)} where Quantise allows {spec.limit}: see the client.")
+
+
+def _outside(channel: Channel, low: float, high: float) -> str:
+    worst = high if high > channel.cap or math.isnan(high) else low
+    if not math.isfinite(worst):
+        return f"channel {channel.name!r} holds {worst}: training diverged; lower client.lr."
+    return (
+        f"channel {channel.name!r} holds {worst:g}, above its cap of {channel.cap:g}: "
+        "lower client.lr, or bound the channel with pipeline.bound.clip."
+    )
