@@ -86,9 +86,9 @@ class Spec:
         return sum(channel.size for channel in self.channels)
 
     @property
-    def dtype(self) -> np.dtype[np.float32] | np.dtype[np.uint16] | np.dtype[np.uint32]:
+    def dtype(self) -> np.dtype[np.generic]:
         """The type of a row's entries on the wire."""
-        return np.dtype({"real": np.float32, "ring16": np.uint16, "ring32": np.uint32}[self.domain])
+        return np.dtype({"real": "float32", "ring16": "uint16", "ring32": "uint32"}[self.domain])
 
     def pack(self, parts: Mapping[str, Array], rows: int) -> Array:
         """Lay channels of shape (B, *shape) beside each other as rows_BD in float32."""

@@ -1,0 +1,132 @@
+"""Aggregates: a commutative monoid of group totals, then a rule over the groups' means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from hansa.strategies import exact
+from hansa.strategies.errors import RoundLost, SumError
+from hansa.strategies.keys import Context
+from hansa.strategies.pipeline import Names, Pipeline
+from hansa.strategies.spec import Spec
+from hansa.strategies.types import Array
+
+Rule: TypeAlias = Callable[[Array], Array]
+"""From the means of G groups, shape (G, *shape), to one value of the channel's shape."""
+
+
+def single(means_GP: Array) -> Array:
+    """The rule of one group: its mean."""
+    return np.asarray(means_GP[0])
+
+
+def median(means_GP: Array) -> Array:
+    """The coordinate-wise median over groups."""
+    return np.asarray(np.median(means_GP, axis=0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aggregator:
+    """How rows are put together: ``groups=1`` is a sum, in O(D) memory whatever the cohort.
+
+    ``groups=0`` keeps a row a client, in O(cohort x D) memory; ``groups=m`` gives each client to one of m groups by a
+    keyed hash of its name.
+    """
+
+    groups: int = 1
+    rule: Rule = single
+
+    def group(self, client: str, names: Names, ctx: Context) -> int:
+        """Return the group of a client of the addressed names."""
+        return names.index(client) if self.groups == 0 else ctx.group(client, self.groups)
+
+    def empty(self, spec: Spec, names: Names) -> Totals:
+        """Return totals of nobody for a request to these names."""
+        groups = self.groups or len(names)
+        return Totals(
+            spec=spec, sum_GD=exact.zeros(spec, groups), count_G=np.zeros(groups, np.int64), names=frozenset()
+        )
+
+
+SUM = Aggregator()
+"""The sum of all rows."""
+
+
+@dataclass(kw_only=True)
+class Totals:
+    """Sums of rows by group, and whose rows are inside. Merging is exact, commutative and associative."""
+
+    spec: Spec
+    sum_GD: Array
+    count_G: Array
+    names: frozenset[str]
+
+    def add(self, client: str, row_D: Array, group: int) -> None:
+        """Check one row and add it in place; raises SumError and adds nothing where it must not enter."""
+        self._room(frozenset({client}))
+        exact.check(self.spec, row_D)
+        exact.add(self.spec, self.sum_GD[group], row_D)
+        self.count_G[group] += 1
+        self.names |= {client}
+
+    def merge(self, other: Totals) -> None:
+        """Add the totals of other clients in place; raises SumError for a client that is in both."""
+        self._room(other.names)
+        self.sum_GD += other.sum_GD
+        self.count_G += other.count_G
+        self.names |= other.names
+
+    def _room(self, names: frozenset[str]) -> None:
+        if twice := self.names & names:
+            raise SumError(f"client {min(twice)!r} is in the sum already: a client counts once a request.")
+        if len(self.names) + len(names) > self.spec.cohort.max:
+            raise SumError(f"the sum holds cohort.max={self.spec.cohort.max} rows already: raise cohort.max.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Released:
+    """What a strategy gets to see: decoded sums by channel and group, and who was counted."""
+
+    sums: Mapping[str, Array]
+    count_G: Array
+    names: Names
+    rule: Rule = single
+
+    @classmethod
+    def of(cls, totals: Totals, pipeline: Pipeline, aggregator: Aggregator, ctx: Context) -> Released:
+        """Decode totals, which are used up."""
+        sums = pipeline.row.unpack(pipeline.decode(totals.sum_GD, ctx))
+        return cls(sums=sums, count_G=totals.count_G, names=tuple(sorted(totals.names)), rule=aggregator.rule)
+
+    def total(self, channel: str) -> Array:
+        """Return a channel's sum over all groups, in float64."""
+        return np.asarray(self.sums[channel].sum(axis=0))
+
+    def mean(self, channel: str, over: str | float) -> Array:
+        """Return the rule's value of a channel's means, in float32.
+
+        ``over`` is the denominator of a group's sum: ``"count"``, the name of a channel that is summed, or a constant.
+        Groups whose denominator is 0 have no mean; raises RoundLost where all are so.
+        """
+        sums_GP = self.sums[channel]
+        denominator_G = self._denominator(over)
+        seen = denominator_G > 0
+        if not seen.any():
+            raise RoundLost(
+                f"the sum of {over} over {len(self.names)} clients is 0: no client has training examples "
+                "(or too few to show beside pipeline.bound.max_examples after rounding)."
+            )
+        if not seen.all():
+            sums_GP, denominator_G = sums_GP[seen], denominator_G[seen]
+        means_GP = np.empty(sums_GP.shape, np.float32)
+        np.divide(sums_GP, denominator_G.reshape(-1, *[1] * (sums_GP.ndim - 1)), out=means_GP, casting="same_kind")
+        return self.rule(means_GP).astype(np.float32, copy=False)
+
+    def _denominator(self, over: str | float) -> Array:
+        if not isinstance(over, str):
+            return np.full(len(self.count_G), over)
+        return self.count_G if over == "count" else self.sums[over].reshape(len(self.count_G))

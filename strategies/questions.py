@@ -1,0 +1,52 @@
+"""Federated evaluation and federated statistics: sums over clients, through endpoints like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from hansa.strategies.aggregate import Aggregator, Released
+from hansa.strategies.pipeline import compose
+from hansa.strategies.spec import Channel, Cohort, Spec
+from hansa.strategies.strategy import Endpoint, Request
+from hansa.strategies.types import Tree
+from hansa.strategies.work import Asking, Evaluating
+
+EVALUATE = "evaluate.model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Evaluate a model at the clients; ``by_client`` keeps each client's sums apart, for the coordinator to see."""
+
+    channels: tuple[Channel, ...]
+    to: Literal["everyone", "cohort"] = "everyone"
+    by_client: bool = False
+
+    def endpoints(self, cohort: Cohort) -> Mapping[str, Endpoint]:
+        pipeline = compose(Spec(channels=self.channels, cohort=cohort), ())
+        aggregator = Aggregator(groups=0 if self.by_client else 1)
+        return {EVALUATE: Endpoint(work=Evaluating(), pipeline=pipeline, aggregator=aggregator)}
+
+    def round(self, state: Tree) -> Generator[Request, Released, Released]:
+        return (yield Request(endpoint=EVALUATE, payload={"model": state["model"]}, to=self.to))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Ask everyone once for the sums behind one statistic."""
+
+    query: str
+    channels: tuple[Channel, ...]
+
+    @property
+    def endpoint(self) -> str:
+        return f"query.{self.query}"
+
+    def endpoints(self, cohort: Cohort) -> Mapping[str, Endpoint]:
+        pipeline = compose(Spec(channels=self.channels, cohort=cohort), ())
+        return {self.endpoint: Endpoint(work=Asking(query=self.query), pipeline=pipeline)}
+
+    def round(self) -> Generator[Request, Released, Released]:
+        return (yield Request(endpoint=self.endpoint, payload={}, to="everyone"))

@@ -1,0 +1,80 @@
+"""SCAFFOLD (Karimireddy et al. 2020, arXiv:1910.06378, algorithm 1 with option II)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from hansa.strategies.bound import Bound
+from hansa.strategies.errors import CompositionError
+from hansa.strategies.keys import Context
+from hansa.strategies.pipeline import Names, Transform, compose
+from hansa.strategies.spec import Channel, Spec
+from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
+from hansa.strategies.types import Array, Tree
+from hansa.strategies.work import PRIVATE, Trainer, Work
+
+TRAIN = "train.scaffold"
+CONTROL = "scaffold"
+"""The client state c_i, its control variate; it never leaves the client."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaffoldTraining(Work):
+    """Train with the gradients g - c_i + c; send the update and the change of c_i."""
+
+    advances: ClassVar[bool] = True
+
+    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
+        return {PRIVATE: trainer.private(names), CONTROL: np.zeros((len(names), parameters), np.float32)}
+
+    def run(
+        self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        correction_BP = payload["control"] - states[CONTROL]
+        trained = trainer.train(payload["model"], states[PRIVATE], names, ctx, correction_BP)
+        travel_B1 = np.maximum(trained.travel_B, 1e-30)[:, None].astype(np.float32)
+        change_BP = np.where(trained.travel_B[:, None] > 0, -payload["control"] - trained.delta_BP / travel_B1, 0)
+        parts = {"delta": trained.delta_BP, "control": change_BP, "loss": trained.loss_B}
+        return parts, {PRIVATE: trained.private_BQ, CONTROL: states[CONTROL]}
+
+    def advance(self, states: Tree, sent: Tree) -> dict[str, Array]:
+        return {**states, CONTROL: (states[CONTROL] + sent["control"]).astype(np.float32)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaffold:
+    """Correct each client's drift by control variates. With K local steps at rate eta, over a cohort S of N clients,
+
+        y_i <- y_i - eta (g_i(y_i) - c_i + c)                 K times, from x
+        c_i+ = c_i - c + (x - y_i) / (K eta)
+        x <- x + lr / |S| sum_S (y_i - x),    c <- c + 1/N sum_S (c_i+ - c_i).
+
+    K eta is the sum of the rates of the steps taken. A client's c_i moves by what was sent of its change.
+    """
+
+    lr: float = 1.0
+    pipeline: tuple[Transform, ...] = (Bound(),)
+
+    def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
+        if not {"corrects", "sgd"} <= problem.training:
+            raise CompositionError(
+                "SCAFFOLD corrects every gradient of plain SGD: set client.optimiser=sgd, client.momentum=0, "
+                "client.weight_decay=0 and client.proximal=0, with a task that has no train() of its own."
+            )
+        shape = (problem.parameters,)
+        channels = (Channel(name="delta", shape=shape), Channel(name="control", shape=shape), Channel(name="loss"))
+        pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
+        return {TRAIN: Endpoint(work=ScaffoldTraining(), pipeline=pipeline)}
+
+    def init(self, model_P: Array) -> State:
+        return {"model": model_P, "control": np.zeros_like(model_P)}
+
+    def round(self, state: State, now: Round) -> Flow:
+        released = yield Request(endpoint=TRAIN, payload=state)
+        model_P = state["model"] + self.lr * released.mean("delta", "count")
+        control_P = state["control"] + released.mean("control", float(now.population))
+        return {"model": model_P, "control": control_P}, {"train_loss": float(released.mean("loss", "count"))}
