@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -41,8 +42,8 @@ class Aggregator:
     rule: Rule = single
 
     def group(self, client: str, names: Names, ctx: Context) -> int:
-        """Return the group of a client of the addressed names."""
-        return names.index(client) if self.groups == 0 else ctx.group(client, self.groups)
+        """Return the group of a client of the addressed names, which are sorted."""
+        return bisect.bisect_left(names, client) if self.groups == 0 else ctx.group(client, self.groups)
 
     def empty(self, spec: Spec, names: Names) -> Totals:
         """Return totals of nobody for a request to these names."""

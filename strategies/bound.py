@@ -40,7 +40,7 @@ class Bound:
         share = 1 / math.sqrt(len(bounded))
         scales = [SHRINK * share / channel.bound if finite else 1.0 for channel in bounded]
         sent = tuple(replace(c, cap=1.0, bound=share) if finite else c for c in bounded)
-        nearer = inner(replace(spec, channels=sent, l2=1.0 if finite else math.inf))
+        nearer = inner(replace(spec, channels=sent, l2=1.0 if finite else math.inf, weighed=True))
 
         def encode(rows_BD: Array, names: Names, ctx: Context) -> Array:
             return nearer.encode(self._encode(spec, bounded, scales, rows_BD), names, ctx)
@@ -55,7 +55,7 @@ class Bound:
         return replace(nearer, encode=encode, decode=decode, row=spec, influence=nearer.influence / min(scales))
 
     def _check(self, spec: Spec) -> None:
-        if spec.domain != "real" or math.isfinite(spec.l2):
+        if spec.domain != "real" or spec.weighed or math.isfinite(spec.l2):
             raise CompositionError("Bound needs rows that are real and not bounded yet: put it first, and once.")
         if self.max_examples < 1:
             raise CompositionError(f"pipeline.bound.max_examples={self.max_examples}: it must be at least 1.")
@@ -63,6 +63,10 @@ class Bound:
             if name not in spec.slices:
                 raise CompositionError(
                     f"pipeline.bound.clip: no channel {name!r}: the row has {', '.join(spec.slices)}."
+                )
+            if name == WEIGHT.name:
+                raise CompositionError(
+                    "pipeline.bound.clip.weight: a weight is at most 1 as it is: set pipeline.bound.max_examples."
                 )
             if not bound > 0:
                 raise CompositionError(f"pipeline.bound.clip.{name}={bound}: a clipping norm must be above 0.")
@@ -73,16 +77,20 @@ class Bound:
 
     def _encode(self, spec: Spec, channels: list[Channel], scales: list[float], rows_BD: Array) -> Array:
         out_BD = rows_BD.copy()
+        with np.errstate(invalid="ignore"):  # inf becomes nan, stays in the row and gets it refused
+            self._scale(spec, channels, scales, out_BD)
+        return out_BD
+
+    def _scale(self, spec: Spec, channels: list[Channel], scales: list[float], out_BD: Array) -> None:
         if WEIGHT.name in spec.slices:
-            examples_B1 = rows_BD[:, spec.slices[WEIGHT.name]].astype(np.float64)
-            weight_B1 = np.minimum(examples_B1, self.max_examples) / self.max_examples
+            examples_B1 = out_BD[:, spec.slices[WEIGHT.name]].astype(np.float64)
+            weight_B1 = examples_B1 / np.maximum(examples_B1, self.max_examples)
             out_BD[:, spec.slices[WEIGHT.name]] = weight_B1
         for channel, scale in zip(channels, scales, strict=True):
             part_BC = out_BD[:, spec.slices[channel.name]].astype(np.float64)
             if math.isfinite(channel.bound):
                 norm_B1 = np.sqrt(np.sum(part_BC * part_BC, axis=1, keepdims=True))
-                part_BC *= scale * np.minimum(1.0, channel.bound / np.maximum(norm_B1, 1e-300))
+                part_BC *= scale * (channel.bound / np.maximum(norm_B1, channel.bound))
             if channel.weighted:
                 part_BC *= weight_B1
             out_BD[:, spec.slices[channel.name]] = part_BC
-        return out_BD

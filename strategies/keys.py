@@ -7,6 +7,7 @@ and *client* are secrets of one party each: cohorts, groups and central noise; p
 from __future__ import annotations
 
 import hashlib
+import operator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,13 @@ import numpy as np
 
 def derive(key: bytes, *parts: str | int) -> bytes:
     """Return 32 bytes for these parts under a key; parts of any kind and length never collide."""
-    text = b"".join(len(raw).to_bytes(8, "little") + raw for raw in (repr(part).encode() for part in parts))
+    text = b"".join(len(raw).to_bytes(8, "little") + raw for raw in map(_raw, parts))
     return hashlib.blake2b(text, key=key, digest_size=32).digest()
+
+
+def _raw(part: str | int) -> bytes:
+    """The same bytes in every version of Python and numpy, which repr does not promise."""
+    return (f"s{part}" if isinstance(part, str) else f"i{operator.index(part)}").encode()
 
 
 def from_seed(seed: int, domain: str) -> bytes:

@@ -73,7 +73,7 @@ class Layout:
         parts = [np.zeros(0, np.float32)]
         for entry in self._of(kind):
             tensor = np.asarray(tensors[entry.name])
-            if entry.dtype.kind in "iu" and tensor.size and np.abs(tensor).max() > EXACT:
+            if entry.dtype.kind in "iu" and tensor.size and np.abs(tensor.astype(np.float64)).max() > EXACT:
                 raise LayoutError(f"tensor {entry.name!r} holds integers above {EXACT}: make it frozen in the task.")
             parts.append(tensor.astype(np.float32).reshape(-1))
         return np.concatenate(parts)
@@ -86,7 +86,8 @@ class Layout:
         for entry in self._of(kind):
             stop = start + math.prod(entry.shape)
             part = vector[start:stop].reshape(entry.shape)
-            out[entry.name] = (part if entry.dtype.kind == "f" else np.rint(part)).astype(entry.dtype)
+            whole = part if entry.dtype.kind == "f" else np.asarray(np.rint(part))
+            out[entry.name] = whole.astype(entry.dtype)
             start = stop
         return out
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from hansa.strategies import exact
+from hansa.strategies.errors import CompositionError
 from hansa.strategies.keys import Context
 from hansa.strategies.spec import Spec
 from hansa.strategies.types import Array
@@ -44,6 +45,8 @@ def compose(spec: Spec, transforms: Sequence[Transform]) -> Pipeline:
     """Compile transforms for rows of ``spec``; raises CompositionError."""
     if transforms:
         return transforms[0].wrap(spec, lambda inner: compose(inner, transforms[1:]))
+    if not spec.weighed and any(channel.weighted for channel in spec.channels):
+        raise CompositionError("weighted channels need Bound, which weighs them: put it first in the pipeline.")
     decode = exact.to_reals if spec.domain == "real" else lambda _, totals_GD: totals_GD
     return Pipeline(
         encode=lambda rows_BD, names, ctx: rows_BD,

@@ -62,7 +62,8 @@ class Cohort:
 class Spec:
     """What is known of one client's row at one point of its way to the wire.
 
-    ``l2`` bounds the norm of a whole row in this point's units; a row in a ring has entries within ``limit``.
+    ``l2`` bounds the norm of a whole row in this point's units; a row in a ring has entries within ``limit``. A row is
+    ``weighed`` once it has passed `Bound`.
     """
 
     channels: tuple[Channel, ...]
@@ -70,6 +71,7 @@ class Spec:
     domain: Literal["real", "ring16", "ring32"] = "real"
     l2: float = math.inf
     limit: int = 0
+    weighed: bool = False
 
     def __post_init__(self) -> None:
         names = [channel.name for channel in self.channels]

@@ -1,0 +1,169 @@
+"""Components by name: a whitelist for names from files and from the wire; local code only for a local command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+import traceback
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hansa.conf.errors import CannotLoad, ConfigError, UnknownSetting, WrongValue
+
+BUILT_IN = (
+    "hansa.fedclient.Local",
+    "hansa.fedserver.CohortPolicy",
+    "hansa.fedtasks.digits.Digits",
+    "hansa.fedtasks.heart_disease.HeartDisease",
+    "hansa.fedtasks.mnist.Mnist",
+    "hansa.strategies.Bound",
+    "hansa.strategies.FedAvg",
+    "hansa.strategies.Median",
+    "hansa.strategies.Quantise",
+    "hansa.strategies.Scaffold",
+)
+ENTRY_POINTS = "hansa.strategies"
+"""The entry-point group in which installed packages offer strategies."""
+
+PARTS = {"task": ("clients", "model", "data"), "strategy": ("endpoints", "init", "round")}
+"""What a component of one's own must have."""
+
+_local: dict[str, type] = {}
+
+
+def installed() -> dict[str, importlib.metadata.EntryPoint]:
+    """Return the strategies that other packages offer, by name."""
+    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+
+
+def is_file(target: str) -> bool:
+    """Whether a target is a file of one's own, ``path.py:Class``."""
+    return ".py:" in target
+
+
+def resolve(target: str) -> type:
+    """Return the class of a target that is built in, installed, or allowed by ``allow``; raises CannotLoad."""
+    if target in _local:
+        return _local[target]
+    if target in BUILT_IN:
+        module, _, name = target.rpartition(".")
+        return typing.cast(type, getattr(importlib.import_module(module), name))
+    for point in installed().values():
+        if point.value == target:
+            return _entry_point(point)
+    raise CannotLoad(
+        f"{target!r} is none of Hansa's own components nor of an installed package: "
+        "code of your own is named on the command line, as in strategy=./mine.py:MyRule."
+    )
+
+
+def allow(group: str, target: str) -> type:
+    """Load ``path.py:Class`` for a local command line, and let configurations name it; raises CannotLoad."""
+    path, _, name = target.rpartition(":")
+    module = _module(Path(path))
+    if not isinstance(found := getattr(module, name, None), type):
+        classes = [k for k, v in vars(module).items() if isinstance(v, type) and v.__module__ == module.__name__]
+        near = difflib.get_close_matches(name, classes, 3, 0.0)
+        raise CannotLoad(f"{path} has no class {name!r}: it has {', '.join(near) or 'no class at all'}.")
+    missing = [part for part in PARTS[group] if not callable(getattr(found, part, None))]
+    missing += sorted(getattr(found, "__abstractmethods__", set()) - set(missing))
+    if missing:
+        raise CannotLoad(f"{group} {target} lacks {', '.join(f'{part}()' for part in missing)}: see docs/{group}s.md.")
+    _local[target] = found
+    return found
+
+
+def file_hash(target: str) -> str:
+    """Return the SHA-256 of a target's file."""
+    return hashlib.sha256(Path(target.rpartition(":")[0]).read_bytes()).hexdigest()
+
+
+def fields(component: type) -> dict[str, Any]:
+    """Return a component's settings and their defaults; ``???`` where one must be given."""
+    if not dataclasses.is_dataclass(component):
+        return {}
+    return {field.name: _default(field) for field in dataclasses.fields(component) if field.init}
+
+
+def build(where: str, values: Mapping[str, Any], **given: Any) -> Any:
+    """Make the component that ``values["_target_"]`` names, from checked values; ``where`` is its place in the
+    configuration. Raises UnknownSetting, WrongValue, CannotLoad."""
+    component = resolve(str(values.get("_target_")))
+    settings = {name: value for name, value in values.items() if name != "_target_"}
+    hints, known = typing.get_type_hints(component), fields(component)
+    for name, value in settings.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3, 0.0)
+            raise UnknownSetting(
+                f"{where}.{name} does not exist: {component.__name__} has {', '.join(near) or 'none'}."
+            )
+        settings[name] = _checked(f"{where}.{name}", value, hints[name])
+    return component(**settings, **{name: value for name, value in given.items() if name in known})
+
+
+def _checked(where: str, value: Any, hint: Any) -> Any:
+    """Return a value as its type hint wants it; containers are left to the component itself."""
+    plain = {str, int, float, bool, type(None)}
+    kinds = set(typing.get_args(hint)) if typing.get_origin(hint) in (typing.Union, types.UnionType) else {hint}
+    if typing.get_origin(hint) is typing.Literal:
+        if value not in typing.get_args(hint):
+            raise WrongValue(f"{where}={value!r}: it is one of {', '.join(map(str, typing.get_args(hint)))}.")
+        return value
+    if not kinds <= plain:
+        return value
+    if type(value) is int and float in kinds and int not in kinds:
+        return float(value)
+    if type(value) not in kinds:
+        names = " or ".join(sorted("empty" if kind is type(None) else kind.__name__ for kind in kinds))
+        raise WrongValue(f"{where}={value!r}: it must be {names}.")
+    return value
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else "???"
+
+
+def _entry_point(point: importlib.metadata.EntryPoint) -> type:
+    try:
+        return typing.cast(type, point.load())
+    except Exception as error:
+        raise CannotLoad(f"strategy {point.name!r} ({point.value}) cannot be loaded: {_told(error)}.") from error
+
+
+def _module(path: Path) -> types.ModuleType:
+    if not path.is_file():
+        raise CannotLoad(f"{path} is no file: give the path of a Python file, as in ./mine.py:MyRule.")
+    name = f"hansa_local_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise CannotLoad(f"{path} is no Python file: its name must end in .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise CannotLoad(f"{path} does not import: {_told(error, path)}.") from error
+    return module
+
+
+def _told(error: Exception, path: Path | None = None) -> str:
+    """Write an error in one line, with the line of one's own file where it arose."""
+    text = (str(error).splitlines() or [""])[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if path and frame.filename == str(path)]
+    lines = [error.lineno] if isinstance(error, SyntaxError) and error.lineno else lines
+    return f"{f'line {lines[-1]}: ' if lines else ''}{type(error).__name__}: {text}"
+
+
+__all__ = ["ConfigError", "allow", "build", "fields", "file_hash", "installed", "is_file", "resolve"]

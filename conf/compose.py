@@ -1,0 +1,107 @@
+"""From words on a command line to one checked configuration."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from hansa.conf.components import PARTS, allow, fields, installed, is_file, resolve
+from hansa.conf.errors import ConfigError, UnknownSetting, WrongValue
+from hansa.conf.schema import RunSettings
+
+ConfigStore.instance().store(name="schema", node=RunSettings)
+
+
+def compose(words: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
+    """Compose a configuration from overrides; return it and the choice made in each group. Raises ConfigError."""
+    try:
+        with initialize_config_module("hansa.conf", version_base="1.3"):
+            whole = hydra_compose("config", list(words), return_hydra_config=True)
+            choices = {str(group): str(choice) for group, choice in whole.hydra.runtime.choices.items()}
+            OmegaConf.set_struct(whole, False)
+            del whole["hydra"]
+            return whole, choices
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error, words) from error
+
+
+def own_code(words: Sequence[str]) -> list[str]:
+    """Let ``task=path.py:Class``, and strategies of installed packages, be chosen like the groups' own members.
+
+    For local command lines only: it imports what they name. Raises CannotLoad.
+    """
+    return [_chosen(word) for word in words]
+
+
+def _chosen(word: str) -> str:
+    group, equals, values = word.partition("=")
+    if not equals or group not in PARTS:
+        return word
+    return f"{group}={','.join(_registered(group, value) for value in values.split(','))}"
+
+
+def _registered(group: str, value: str) -> str:
+    """Put a component into Hydra's store under a name that Hydra's grammar allows, and return that name."""
+    if is_file(value):
+        component, target = allow(group, value), value
+    elif group == "strategy" and value in installed():
+        target = installed()[value].value
+        component = resolve(target)
+    else:
+        return value
+    name = component.__name__ if is_file(value) else value
+    node = {"_target_": target, **{k: v for k, v in fields(component).items() if k != "pipeline"}}
+    ConfigStore.instance().store(group=group, name=name, node=OmegaConf.create(node, flags={"allow_objects": True}))
+    return name
+
+
+def explain(error: Exception, words: Sequence[str]) -> ConfigError:
+    """Say in one line what was wrong with a configuration, with the nearest names."""
+    text = " ".join(str(error).split())
+    cause = " ".join(str(error.__cause__ or "").split())
+    if missing := re.search(r"Could not find '([\w/.-]+)'", text):
+        return _unknown_choice(missing[1], text)
+    if key := re.search(r"(?:Could not override|Key) '([\w./@-]+)'", text):
+        return _unknown_key(key[1], cause, words)
+    if key := re.search(r"full_key: ([\w.]+)", f"{text} {cause}"):
+        return WrongValue(f"{key[1]}: {str(cause or text).split(' full_key')[0]}.")
+    return WrongValue(f"{text}: see hansa simulate --help.")
+
+
+def _unknown_choice(choice: str, text: str) -> ConfigError:
+    group, _, name = choice.rpartition("/")
+    there = re.search(r"Available options in '[\w/]+': (.*?)(?: Config search path|$)", text)
+    if not there:
+        return UnknownSetting(f"{choice!r} is no group of the configuration: see hansa simulate --help.")
+    options = there[1].replace("'", "").replace(",", " ").split()
+    near = difflib.get_close_matches(name, options, 3, 0.0)
+    return UnknownSetting(f"{group}={name} does not exist: nearest are {', '.join(f'{group}={n}' for n in near)}.")
+
+
+def _unknown_key(key: str, cause: str, words: Sequence[str]) -> ConfigError:
+    groups = [word for word in words if word.partition("=")[0] in ("task", "strategy", "pipeline", "client", "cohort")]
+    if "is not in struct" not in cause and "not in" not in cause:
+        return WrongValue(f"{key}: {cause or 'this value is impossible'}.")
+    known = flat(compose(groups)[0])
+    near = difflib.get_close_matches(key, known, 3, 0.4) or difflib.get_close_matches(key, known, 3, 0.0)
+    return UnknownSetting(f"setting {key!r} does not exist: nearest are {', '.join(near)}.")
+
+
+def flat(config: Mapping[str, Any] | DictConfig, above: str = "") -> dict[str, Any]:
+    """Return a configuration's leaves by their dotted names."""
+    leaves: dict[str, Any] = {}
+    values = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
+    assert isinstance(values, Mapping)
+    for key, value in values.items():
+        name = f"{above}{key}"
+        leaves |= flat(value, f"{name}.") if isinstance(value, Mapping) and value else {name: value}
+    return leaves

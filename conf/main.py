@@ -1,0 +1,78 @@
+"""The command ``hansa``. Only what a verb needs is imported, so that help is there at once."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+import traceback
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """A verb: the module whose ``main(words)`` carries it out, and what it is for."""
+
+    module: str
+    about: str
+
+
+VERBS = {
+    "simulate": Verb("hansa.conf.simulate", "train a federation of virtual clients on this machine"),
+    "strategies": Verb("hansa.conf.catalogue", "list the strategies, tasks and other choices, with their settings"),
+}
+
+HELP = """Hansa: federated learning on Flower.
+
+  hansa simulate task=heart_disease strategy=scaffold rounds=20 seed=1
+  hansa simulate -m strategy=fedavg,scaffold seed=1,2,3      every combination
+  hansa simulate task=./mine.py:MyTask client.lr=0.01        a task of your own
+
+{verbs}
+
+Settings are name=value; hansa simulate --help shows them all. --debug shows tracebacks, --version the version.
+A run writes config.yaml, metrics.jsonl, model.safetensors, summary.json and curves.svg into its directory."""
+
+
+def main() -> None:
+    """Run ``hansa`` with the process's arguments; exits with 0, 1 (an error), 2 (wrong use) or 130 (interrupted)."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: list[str]) -> int:
+    """Carry out a command line and return the exit code; an error is one line on standard error."""
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP.format(verbs="\n".join(f"  hansa {name:<12} {verb.about}" for name, verb in VERBS.items())))
+        return 0
+    if words[0] == "--version":
+        print(f"hansa {importlib.metadata.version('hansa')}")
+        return 0
+    if words[0] not in VERBS:
+        print(f"hansa: there is no verb {words[0]!r}: it is one of {', '.join(VERBS)}.", file=sys.stderr)
+        return 2
+    return _carry_out(words[0], words[1:], debug)
+
+
+def _carry_out(verb: str, words: list[str], debug: bool) -> int:
+    try:
+        importlib.import_module(VERBS[verb].module).main(words)
+    except KeyboardInterrupt:
+        print(f"hansa {verb}: interrupted; what was learnt until then is in the run directory.", file=sys.stderr)
+        return 130
+    except Exception as error:  # noqa: BLE001 - the last resort of a command line
+        if debug:
+            traceback.print_exc()
+        print(f"hansa {verb}: {told(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def told(error: Exception) -> str:
+    """Write an error in one line: Hansa's own as they are, others with their type and where to see more."""
+    text = " ".join(str(error).split())
+    if any(
+        base.__module__.startswith("hansa.") and base.__module__.endswith(".errors") for base in type(error).__mro__
+    ):
+        return text
+    return f"{type(error).__name__}: {text} (repeat the command with --debug to see where)."

@@ -1,0 +1,135 @@
+"""From a checked configuration to a run: what the coordinator carries out and what a place answers with."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from hansa.conf.components import build, fields, file_hash, is_file, resolve
+from hansa.conf.compose import flat
+from hansa.conf.errors import WrongValue
+from hansa.conf.schema import OPERATION, SITE
+from hansa.fedclient.site import Site
+from hansa.fedclient.state import States
+from hansa.fedclient.torch_work import TorchWork, traits
+from hansa.fedserver.job import CohortPolicy, Job
+from hansa.fedtasks import Task
+from hansa.fedtasks.evaluation import channels
+from hansa.fedtasks.model import tensors
+from hansa.strategies import Cohort, Evaluation, Problem, Question
+from hansa.strategies.keys import from_seed
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's two halves: the coordinator's job, and the work that places do for it."""
+
+    job: Job
+    work: TorchWork
+
+    def site(self, states: States, own: bytes) -> Site:
+        """Return a place that answers this run's calls; ``own`` is its secret key."""
+        job = self.job
+        return Site(
+            endpoints=job.endpoints,
+            work=self.work,
+            states=states,
+            settings=job.settings,
+            digest=job.digest,
+            public=from_seed(job.seed, "public"),
+            own=own,
+        )
+
+
+def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
+    """Build a run, and refuse what makes no sense before anything starts. Raises the errors of all packages."""
+    values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    task = _task(values)
+    local = build("client", values["client"])
+    policy: CohortPolicy = build("cohort", values["cohort"])
+    transforms = tuple(build(f"pipeline.{name}", part) for name, part in values["pipeline"].items())
+    strategy = build("strategy", values["strategy"], pipeline=transforms)
+    work = TorchWork(task, local, values["seed"])
+    cohort = Cohort(expected=policy.size or policy.max, max=policy.max, min=policy.min)
+    problem = Problem(parameters=work.layout.size("shared"), cohort=cohort, training=traits(task, local))
+    questions = [(Question(query=query.name, channels=query.channels()), query) for query in task.queries]
+    evaluation = _evaluation(values["evaluation"], task)
+    endpoints = {**strategy.endpoints(problem), **evaluation.endpoints(cohort)}
+    for question, _ in questions:
+        endpoints |= question.endpoints(cohort)
+    settings = learning_settings(config)
+    job = Job(
+        task=choices["task"],
+        strategy_name=choices["strategy"],
+        strategy=strategy,
+        endpoints=endpoints,
+        layout=work.layout,
+        tensors={name: tensor.copy() for name, tensor in tensors(work.model).items()},
+        questions=questions,
+        evaluation=evaluation,
+        metrics=task.metrics,
+        cohort=policy,
+        rounds=_at_least("rounds", values["rounds"], 1),
+        evaluate_every=_at_least("evaluation.every", values["evaluation"]["every"], 0),
+        lost_rounds=_at_least("lost_rounds", values["lost_rounds"], 1),
+        seed=values["seed"],
+        settings=settings,
+        digest=digest(settings),
+        server_sums=work.central() if values["evaluation"]["every"] else None,
+    )
+    return Run(job, work)
+
+
+def learning_settings(config: DictConfig) -> dict[str, str]:
+    """Return the part of a configuration that all places must share, as text, with the hashes of files it names."""
+    settings = {"hansa": importlib.metadata.version("hansa")}
+    for name, value in flat(config).items():
+        if name in SITE | OPERATION:
+            continue
+        if name.endswith("_target_") and is_file(str(value)):
+            settings[f"{name.partition('.')[0]} file"] = f"SHA-256 {file_hash(value)}"
+            value = str(value).rpartition(":")[2]
+        settings[name] = json.dumps(value)
+    return settings
+
+
+def digest(settings: Mapping[str, str]) -> str:
+    """Return the SHA-256 of learning settings."""
+    return hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()
+
+
+def coordinator_key(config: DictConfig, default: str) -> bytes:
+    """Return the coordinator's secret key: from the seed where runs must repeat, else from the operating system."""
+    kind = config.coordinator_key or default
+    if kind not in ("seed", "entropy"):
+        raise WrongValue(f"coordinator_key={kind}: it is seed or entropy.")
+    return from_seed(config.seed, "coordinator") if kind == "seed" else secrets.token_bytes(32)
+
+
+def _task(values: Mapping[str, Any]) -> Task:
+    asked = dict(values["task"])
+    if values["clients"] is not None:
+        if "parts" not in fields(resolve(str(asked["_target_"]))):
+            raise WrongValue(f"clients={values['clients']}: this task has clients of its own; leave it empty.")
+        asked["parts"] = values["clients"]
+    task: Task = build("task", asked)
+    return task
+
+
+def _evaluation(values: Mapping[str, Any], task: Task) -> Evaluation:
+    if values["to"] not in ("everyone", "cohort"):
+        raise WrongValue(f"evaluation.to={values['to']}: it is everyone or cohort.")
+    return Evaluation(channels=channels(task), to=values["to"], by_client=values["by_client"])
+
+
+def _at_least(name: str, value: int, least: int) -> int:
+    if value < least:
+        raise WrongValue(f"{name}={value}: it must be at least {least}.")
+    return value

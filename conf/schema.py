@@ -1,0 +1,47 @@
+"""The types of a run's own settings; components bring theirs along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class EvaluationSettings:
+    """When and where the model is evaluated."""
+
+    every: int = MISSING
+    to: str = MISSING
+    by_client: bool = MISSING
+
+
+@dataclass
+class RunSettings:
+    """A run. The groups are components: a ``_target_`` and its fields."""
+
+    task: dict[str, Any] = field(default_factory=dict)
+    strategy: dict[str, Any] = field(default_factory=dict)
+    pipeline: dict[str, Any] = field(default_factory=dict)
+    client: dict[str, Any] = field(default_factory=dict)
+    cohort: dict[str, Any] = field(default_factory=dict)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    seed: int = MISSING
+    rounds: int = MISSING
+    clients: int | None = MISSING
+    federation: str = MISSING
+    coordinator_key: str | None = MISSING
+    lost_rounds: int = MISSING
+    start_within: float = MISSING
+    run_dir: str | None = MISSING
+
+
+SITE = frozenset({"client.device", "task.data_dir", "run_dir", "federation"})
+"""Settings that are each place's own and never leave it."""
+
+OPERATION = frozenset(
+    {"rounds", "cohort.min", "cohort.deadline", "evaluation.every", "evaluation.to", "lost_rounds", "coordinator_key"}
+    | {"start_within"}
+)
+"""Settings that may change when a run goes on."""

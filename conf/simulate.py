@@ -1,0 +1,88 @@
+"""``hansa simulate``: a federation of virtual clients on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from hansa.conf.compose import explain, own_code
+from hansa.conf.errors import WrongValue
+from hansa.conf.run import assemble, coordinator_key
+from hansa.fedclient.state import MemoryStates
+from hansa.fedserver.coordinator import Coordinator
+from hansa.fedserver.run_directory import RunDirectory
+from hansa.fedserver.runner import Runner, View
+from hansa.fedserver.watch import Lines, Screen
+from hansa.simulations.inline import Inline
+from hansa.strategies.keys import from_seed
+
+
+def main(words: Sequence[str]) -> None:
+    """Compose a configuration from overrides and carry it out; with ``-m`` one run for each combination."""
+    torch.set_num_threads(1)
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    with tempfile.TemporaryDirectory() as sweeps:
+        sys.argv = ["hansa simulate", *own_code(words), f"hydra.sweep.dir={sweeps}"]
+        try:
+            hydra.main(version_base="1.3", config_path="pkg://hansa.conf", config_name="config")(_simulate)()
+        except (HydraException, OmegaConfBaseException) as error:
+            raise explain(error, words) from error
+        except _Carried as carried:
+            raise carried.error from carried.error.__cause__
+
+
+class _Carried(BaseException):
+    """Takes an error past Hydra, which would print lines of its own."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def _simulate(config: DictConfig) -> None:
+    choices = {str(group): str(choice) for group, choice in HydraConfig.get().runtime.choices.items()}
+    try:
+        runner = prepare(config, choices)
+        try:
+            runner.carry_out()
+        finally:
+            print(json.dumps(runner.summary), flush=True)
+    except Exception as error:
+        raise _Carried(error) from error
+
+
+def prepare(config: DictConfig, choices: Mapping[str, str]) -> Runner:
+    """Build everything of a simulated run, and its directory."""
+    if config.federation != "inline":
+        raise WrongValue(f"federation={config.federation}: it is inline.")
+    run = assemble(config, choices)
+    names = run.work.task.clients()
+    now = datetime.now()
+    run_id = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{run.job.task}-{run.job.strategy_name}"))
+    directory.config(OmegaConf.to_yaml(config, resolve=True))
+    print(f"results go to {directory.path}", file=sys.stderr)
+    site = run.site(MemoryStates(), from_seed(run.job.seed, "client"))
+    view: View = Screen(run.job.rounds) if sys.stderr.isatty() else Lines(run.job.rounds)
+    coordinator = Coordinator(
+        job=run.job,
+        federation=Inline(site, tuple(sorted(names))),
+        run=run_id,
+        own=coordinator_key(config, "seed"),
+        clock=time.perf_counter,
+        watch=view,
+    )
+    return Runner(coordinator=coordinator, directory=directory, view=view, clock=time.perf_counter)

@@ -1,0 +1,81 @@
+"""The Flower ``ClientApp``: ``clientapp = "hansa.fedclient.app:app"``.
+
+The run's settings come as the run config ``hansa``. A node's own settings stand in its node config: ``hansa-client``
+(the client's name; or Flower's ``partition-id``, the place of a name among the task's clients), ``state-dir`` (where
+the client's state survives a restart) and ``hansa-site`` (settings such as ``task.data_dir=/data``).
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from hansa.conf.compose import compose
+from hansa.conf.run import Run, assemble
+from hansa.conf.wire import words
+from hansa.fedclient.errors import SettingsError
+from hansa.fedclient.state import DiskStates, States, Version
+from hansa.fedlink.flower import read_call, read_tree, reply_message, write_tree
+
+
+class HansaApp(ClientApp):
+    """Answers every message of a Hansa run, whatever endpoints its strategy has."""
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        torch.set_num_threads(1)
+        run = _run(str(context.run_config["hansa"]), str(context.node_config.get("hansa-site", "")))
+        site = run.site(_states(context), secrets.token_bytes(32))
+        return reply_message(site.answer(read_call(message), _name(context, run)), message)
+
+
+app = HansaApp()
+
+
+@functools.lru_cache(1)
+def _run(wire: str, site: str) -> Run:
+    return assemble(*compose(words(wire, site)))
+
+
+def _name(context: Context, run: Run) -> str:
+    """Return the name of the client that this node is."""
+    if "hansa-client" in context.node_config:
+        return str(context.node_config["hansa-client"])
+    names = sorted(run.work.task.clients())
+    partition = int(context.node_config.get("partition-id", -1))
+    if not 0 <= partition < len(names):
+        raise SettingsError(
+            f"this node has no client name: start it with --node-config 'hansa-client=\"NAME\"', NAME one of "
+            f"{', '.join(names[:5])}."
+        )
+    return names[partition]
+
+
+def _states(context: Context) -> States:
+    if "state-dir" in context.node_config:
+        return DiskStates(Path(str(context.node_config["state-dir"])))
+    return ContextStates(context.state)
+
+
+@dataclass(frozen=True)
+class ContextStates:
+    """States in Flower's ``Context.state``: in the node's memory, gone when it restarts."""
+
+    state: RecordDict
+
+    def read(self, run: str, client: str, slot: str) -> Version | None:
+        tree = read_tree(self.state, f"{run}/{client}/{slot}")
+        if tree is None:
+            return None
+        tag = tree.pop("hansa.tag")
+        return Version((int(tag[0]), int(tag[1])), tree)
+
+    def write(self, run: str, client: str, slot: str, version: Version | None) -> None:
+        tree = None if version is None else {**version.states, "hansa.tag": np.array(version.tag, np.int64)}
+        write_tree(self.state, f"{run}/{client}/{slot}", tree)

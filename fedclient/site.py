@@ -1,0 +1,81 @@
+"""A place where clients live: it answers calls with their data, and keeps their states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from hansa.fedclient.errors import StageFailed, stage
+from hansa.fedclient.state import KEPT, STAGED, States, Version, settle
+from hansa.fedclient.torch_work import TorchWork
+from hansa.fedlink.messages import HELLO, SETTLE, Call, Failure, Reply, Settings
+from hansa.strategies import Context, Endpoint
+from hansa.strategies.types import Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Answers calls to clients. Whatever goes wrong in a client's work becomes a reply that says so.
+
+    ``public`` is the key of the randomness that all share, ``own`` the secret one of this place.
+    """
+
+    endpoints: Mapping[str, Endpoint]
+    work: TorchWork
+    states: States
+    settings: Settings
+    digest: str
+    public: bytes
+    own: bytes
+
+    def answer(self, call: Call, client: str) -> Reply:
+        """Answer one call to one client."""
+        if call.digest != self.digest:
+            failure = Failure(stage="configuration", kind="DigestDiffers", text="this client is configured differently")
+            return Reply.to(call, client, self.digest, failure=failure, settings=self.settings)
+        try:
+            row, staged = self._answer(call, client)
+        except StageFailed as failed:
+            failure = Failure(stage=failed.stage, kind=failed.kind, text=str(failed))
+            return Reply.to(call, client, self.digest, failure=failure)
+        return Reply.to(call, client, self.digest, row=row, staged=staged)
+
+    def _answer(self, call: Call, client: str) -> tuple[Array | None, bool]:
+        if call.endpoint == HELLO:
+            return None, False
+        with stage("client state"):
+            committed = settle(self.states, call.run, client, call.counted)
+        if call.endpoint == SETTLE:
+            return None, False
+        with stage(call.endpoint):
+            return self._work(self.endpoints[call.endpoint], call, client, committed)
+
+    def _work(self, end: Endpoint, call: Call, client: str, committed: dict[str, Array]) -> tuple[Array, bool]:
+        ctx = Context(round=call.round, request=call.request, public=self.public, own=self.own)
+        if call.fitted is not None:
+            self.work.fit(call.fitted)
+        start = end.work.start(self.work, self.work.layout.size("shared"), (client,))
+        before = {name: committed[name][None] if name in committed else value for name, value in start.items()}
+        rows_BD, after = self._run(end, call, client, before, ctx)
+        wire_BD, after = end.encode(rows_BD, after, (client,), ctx)
+        moved = {name: value[0] for name, value in after.items() if not np.array_equal(value, before[name])}
+        if moved:
+            states = committed | {name: value[0] for name, value in after.items()}
+            self.states.write(call.run, client, STAGED, Version(call.tag, states))
+        return wire_BD[0], bool(moved)
+
+    def _run(
+        self, end: Endpoint, call: Call, client: str, before: dict[str, Array], ctx: Context
+    ) -> tuple[Array, dict[str, Array]]:
+        """Do the work, or reuse what this round's earlier request kept of it."""
+        if not end.keep:
+            return end.run(self.work, call.payload, before, (client,), ctx)
+        slot = f"{KEPT}.{type(end.work).__name__}"
+        kept = self.states.read(call.run, client, slot)
+        if kept is None or kept.tag[0] != call.round:
+            rows_BD, after = end.run(self.work, call.payload, before, (client,), ctx)
+            kept = Version(call.tag, {"row": rows_BD, **after})
+            self.states.write(call.run, client, slot, kept)
+        return kept.states["row"], {name: value for name, value in kept.states.items() if name != "row"}

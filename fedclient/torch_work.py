@@ -1,0 +1,201 @@
+"""Local training and evaluation in torch: the same bits for a seed on one CPU type, one thread, one set of wheels."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hansa.fedclient.errors import SettingsError, stage
+from hansa.fedclient.optimiser import Optimiser
+from hansa.fedclient.settings import Local
+from hansa.fedtasks import Data, Task
+from hansa.fedtasks.evaluation import channels, forward, pick, sums
+from hansa.fedtasks.model import initial, layout, load, tensors
+from hansa.strategies import Context, Layout, Trained
+from hansa.strategies.pipeline import Names
+from hansa.strategies.types import Array
+
+CACHED = 4096
+"""Clients whose data stays in memory after its first use."""
+
+
+def traits(task: Task, settings: Local) -> frozenset[str]:
+    """Say what local training can do for a strategy, in the words of ``Problem.training``."""
+    if task.train is not None:
+        return frozenset()
+    return frozenset({"corrects", "sgd"} if settings.plain else {"corrects"})
+
+
+@dataclass
+class TorchWork:
+    """Implements ``strategies.Trainer`` for the clients whose data this place can read."""
+
+    task: Task
+    settings: Local
+    seed: int
+    model: nn.Module = field(init=False)
+    layout: Layout = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._check_device()
+        with stage("building the model"):
+            self.model = initial(self.task, self.seed)
+        self.layout = layout(self.task, self.model)
+        self._start_Q = self.layout.pack(tensors(self.model), "private")
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(self._kind(name) in ("shared", "private"))
+        self.model.to(self.settings.device)
+        self.data = functools.lru_cache(CACHED)(self._data)
+
+    def fit(self, fitted: Array) -> None:
+        """Take in what federated queries found out."""
+        load(self.model, self.layout, fitted, "fitted")
+
+    def private(self, names: Names) -> Array:
+        return np.tile(self._start_Q, (len(names), 1))
+
+    def train(
+        self, model_P: Array, private_BQ: Array, names: Names, ctx: Context, correction_BP: Array | None = None
+    ) -> Trained:
+        corrections: Sequence[Array | None] = [None] * len(names) if correction_BP is None else list(correction_BP)
+        done = [
+            self._train(model_P, private_Q, name, ctx, correction_P)
+            for private_Q, name, correction_P in zip(private_BQ, names, corrections, strict=True)
+        ]
+        delta, private, examples, loss, travel = zip(*done, strict=True)
+        return Trained(
+            delta_BP=np.stack(delta),
+            private_BQ=np.stack(private),
+            examples_B=np.array(examples, np.float32),
+            loss_B=np.array(loss, np.float32),
+            travel_B=np.array(travel, np.float64),
+        )
+
+    def evaluate(self, model_P: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
+        done = [self._evaluate(model_P, private_Q, name) for private_Q, name in zip(private_BQ, names, strict=True)]
+        return {channel.name: np.stack([one[channel.name] for one in done]) for channel in channels(self.task)}
+
+    def query(self, query: str, names: Names) -> dict[str, Array]:
+        asked = next(q for q in self.task.queries if q.name == query)
+        with stage(f"answering query {query!r}"):
+            done = [asked.local(self.data(name).train) for name in names]
+        return {channel.name: np.stack([one[channel.name] for one in done]) for channel in asked.channels()}
+
+    def central(self) -> Callable[[Array, Array], dict[str, Array]] | None:
+        """Return what evaluates shared and fitted parameters on the coordinator's data, if the task has some."""
+        with stage("loading the coordinator's data"):
+            examples = self.task.server_data()
+        if examples is None:
+            return None
+
+        def evaluate(model_P: Array, fitted_F: Array) -> dict[str, Array]:
+            self.fit(fitted_F)
+            self._load(model_P, self._start_Q)
+            return sums(self.task, self.model, examples)
+
+        return evaluate
+
+    def _data(self, name: str) -> Data:
+        with stage("loading data"):
+            return self.task.data(name)
+
+    def _kind(self, name: str) -> str:
+        return next(entry.kind for entry in self.layout.entries if entry.name == name)
+
+    def _check_device(self) -> None:
+        device = self.settings.device
+        there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not there[device]:
+            raise SettingsError(f"client.device={device}: this machine has none; use client.device=cpu.")
+
+    def _train(
+        self, model_P: Array, private_Q: Array, name: str, ctx: Context, correction_P: Array | None
+    ) -> tuple[Array, Array, int, float, float]:
+        examples = self.data(name).train
+        count = len(examples)
+        if count == 0:
+            return np.zeros_like(model_P), private_Q, 0, 0.0, 0.0
+        self._load(model_P, private_Q)
+        self.model.train()
+        with stage("training"), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(ctx.learning(name, "torch").integers(2**63)))
+            loss, travel = self._learn(examples, name, ctx, correction_P)
+        after = tensors(self.model)
+        return self.layout.pack(after, "shared") - model_P, self.layout.pack(after, "private"), count, loss, travel
+
+    def _learn(self, examples: Any, name: str, ctx: Context, correction_P: Array | None) -> tuple[float, float]:
+        """Train the loaded model in place; return the mean loss and the sum of the learning rates."""
+        rng = ctx.learning(name, "batches")
+        if self.task.train is not None:
+            told = self.task.train(self.model, examples, self.settings, rng)
+            return (forward(self.task, self.model, examples)[2] / len(examples) if told is None else float(told)), 0.0
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        optimiser = Optimiser(trained, self.settings, self.settings.rate(ctx.round))
+        nudge = Nudge.of(self.model, self.layout, correction_P, self.settings.proximal)
+        loss, seen, travel = torch.zeros((), device=self.settings.device), 0, 0.0
+        for inputs, targets in self._batches(examples, rng):
+            self.model.zero_grad()
+            batch_loss = self.task.loss(self.model(inputs), targets)
+            batch_loss.backward()  # type: ignore[no-untyped-call]
+            nudge()
+            optimiser.step()
+            loss += batch_loss.detach() * len(targets)
+            seen, travel = seen + len(targets), travel + optimiser.rate
+        return float(loss) / seen, travel
+
+    def _batches(self, examples: Any, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        count, steps = len(examples), self.settings.steps
+        size = self.settings.batch_size or count
+        passes = itertools.count() if steps else range(self.settings.epochs)
+        orders = (rng.permutation(count) for _ in passes)
+        rows = (order[start : start + size] for order in orders for start in range(0, count, size))
+        return (pick(examples, some, self.settings.device) for some in itertools.islice(rows, steps or None))
+
+    def _load(self, model_P: Array, private_Q: Array) -> None:
+        load(self.model, self.layout, model_P, "shared")
+        load(self.model, self.layout, private_Q, "private")
+
+    def _evaluate(self, model_P: Array, private_Q: Array, name: str) -> dict[str, Array]:
+        examples = self.data(name).test
+        self._load(model_P, private_Q)
+        with stage("evaluating"):
+            return sums(self.task, self.model, examples)
+
+
+@dataclass
+class Nudge:
+    """What is added to the gradients of shared parameters: a correction, and mu times the way from the start."""
+
+    pieces: list[tuple[nn.Parameter, Tensor | None, Tensor | None]]
+    proximal: float
+
+    @classmethod
+    def of(cls, model: nn.Module, lay: Layout, correction_P: Array | None, proximal: float) -> Nudge:
+        parts = {} if correction_P is None else lay.unpack(correction_P, "shared")
+        shared = {entry.name for entry in lay.entries if entry.kind == "shared"}
+        pieces = [
+            (
+                parameter,
+                torch.from_numpy(np.array(parts[name])).to(parameter.device) if name in parts else None,
+                parameter.detach().clone() if proximal else None,
+            )
+            for name, parameter in model.named_parameters()
+            if name in shared and (name in parts or proximal)
+        ]
+        return cls(pieces, proximal)
+
+    def __call__(self) -> None:
+        for parameter, correction, start in self.pieces:
+            if parameter.grad is None:
+                continue
+            if correction is not None:
+                parameter.grad += correction
+            if start is not None:
+                parameter.grad += self.proximal * (parameter.detach() - start)

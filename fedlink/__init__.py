@@ -1,0 +1,1 @@
+"""What joins coordinator and clients: their messages, and how Flower carries them."""

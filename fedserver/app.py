@@ -1,0 +1,64 @@
+"""The Flower ``ServerApp``: ``serverapp = "hansa.fedserver.app:app"``.
+
+The run's settings come as the run config ``hansa``, as on a command line; what is the coordinator's own (a task file,
+``run_dir``) stands in the environment variable HANSA_SITE where the ServerApp runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+from omegaconf import OmegaConf
+
+from hansa.conf.compose import compose
+from hansa.conf.run import assemble, coordinator_key
+from hansa.conf.wire import words
+from hansa.fedlink.messages import HELLO, Call
+from hansa.fedserver.coordinator import Coordinator
+from hansa.fedserver.grid import GridFederation
+from hansa.fedserver.run_directory import RunDirectory
+from hansa.fedserver.runner import Runner
+from hansa.fedserver.watch import Lines
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Wait for enough clients, carry the run out, and print its summary as the last line."""
+    torch.set_num_threads(1)
+    config, choices = compose(words(str(context.run_config["hansa"]), os.environ.get("HANSA_SITE", "")))
+    job = assemble(config, choices).job
+    run_id = f"superlink-{context.run_id}"
+    federation = GridFederation(
+        grid=grid,
+        hello=Call(endpoint=HELLO, run=run_id, round=0, request=0, digest=job.digest),
+        settings=job.settings,
+        clock=time.monotonic,
+        sleep=time.sleep,
+        refuse=lambda client, why: print(f"{client} is not let in: {why}", file=sys.stderr, flush=True),
+    )
+    directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{job.task}-{job.strategy_name}"))
+    directory.config(OmegaConf.to_yaml(config, resolve=True))
+    federation.gather(max(job.cohort.min, job.cohort.size or 1), config.start_within)
+    view = Lines(job.rounds)
+    coordinator = Coordinator(
+        job=job,
+        federation=federation,
+        run=run_id,
+        own=coordinator_key(config, "entropy"),
+        clock=time.monotonic,
+        watch=view,
+    )
+    runner = Runner(coordinator=coordinator, directory=directory, view=view, clock=time.monotonic)
+    try:
+        runner.carry_out()
+    finally:
+        print(json.dumps(runner.summary), flush=True)

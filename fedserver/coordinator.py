@@ -1,0 +1,179 @@
+"""Carries out a job: asks the task's questions, then plays the strategy's rounds and evaluates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from hansa.fedserver.errors import RunFailed, TooFewClients
+from hansa.fedserver.exchange import Exchange
+from hansa.fedserver.federation import Federation
+from hansa.fedserver.job import Job
+from hansa.fedserver.records import RoundRecord, Values, Watcher
+from hansa.strategies import Cohort, Released, Request, Round, RoundLost, State
+from hansa.strategies.keys import from_seed
+from hansa.strategies.pipeline import Names
+from hansa.strategies.types import Array
+
+Result = TypeVar("Result")
+
+
+@dataclass(kw_only=True)
+class Coordinator:
+    """One run. ``own`` is the coordinator's secret key; ``clock`` gives seconds."""
+
+    job: Job
+    federation: Federation
+    run: str
+    own: bytes
+    clock: Callable[[], float]
+    watch: Watcher
+    state: State = field(init=False)
+    fitted: Array = field(init=False)
+    exchange: Exchange = field(init=False)
+
+    def __post_init__(self) -> None:
+        lay, tensors = self.job.layout, self.job.tensors
+        self.state = self.job.strategy.init(lay.pack(tensors, "shared"))
+        self.fitted = lay.pack(tensors, "fitted")
+        self.exchange = Exchange(
+            job=self.job,
+            federation=self.federation,
+            run=self.run,
+            public=from_seed(self.job.seed, "public"),
+            own=self.own,
+            watch=self.watch,
+        )
+
+    def rounds(self) -> Iterator[RoundRecord]:
+        """Carry out the run, round by round.
+
+        Raises TooFewClients before the first round, and RunFailed when queries stay unanswered or rounds go on being
+        lost; what was learnt until then is in ``tensors()``.
+        """
+        self._check(len(self.federation.population()))
+        if self.job.questions:
+            yield self._ask_questions()
+        lost = 0
+        for number in range(1, self.job.rounds + 1):
+            record = self._round(number)
+            lost = lost + 1 if record.lost else 0
+            yield record
+            if lost == self.job.lost_rounds:
+                raise RunFailed(f"{lost} rounds in a row were lost; the last: {record.lost}")
+        self.exchange.settle(self.job.rounds + 1)
+
+    def tensors(self) -> dict[str, Array]:
+        """Return the model as it is now, without what is private to clients."""
+        lay = self.job.layout
+        own = {entry.name: self.job.tensors[entry.name] for entry in lay.entries if entry.kind != "private"}
+        return own | lay.unpack(self.state["model"], "shared") | lay.unpack(self.fitted, "fitted")
+
+    def parameters(self) -> Array:
+        """Return the model's shared and fitted entries as one float32 vector."""
+        return np.concatenate([self.state["model"], self.fitted])
+
+    def _check(self, clients: int) -> None:
+        policy = self.job.cohort
+        if clients < (least := max(policy.min, policy.size or 1)):
+            raise TooFewClients(
+                f"{clients} clients are there and a round needs {least}: "
+                "start more clients, or lower cohort.min and cohort.size."
+            )
+        if clients > policy.max and (policy.size is None or self.job.evaluation.to == "everyone"):
+            raise RunFailed(
+                f"{clients} clients are more than one sum may hold (cohort.max={policy.max}): "
+                "raise cohort.max, or set cohort.size and evaluation.to=cohort."
+            )
+
+    def _ask_questions(self) -> RoundRecord:
+        names, start = self.federation.population(), self.clock()
+        record = RoundRecord(round=0, cohort=len(names))
+        for question, query in self.job.questions:
+            try:
+                released, counted = self._play(question.round(), record, names)
+            except RoundLost as lost:
+                raise RunFailed(f"query {question.query!r} found no answer: {lost}") from None
+            found = query.fit({name: released.total(name) for name in released.sums})
+            fitted = self.job.layout.unpack(self.fitted, "fitted") | found
+            self.fitted = self.job.layout.pack(fitted, "fitted")
+            record.counted = len(counted)
+        record.seconds = self.clock() - start
+        return record
+
+    def _round(self, number: int) -> RoundRecord:
+        start, population = self.clock(), self.federation.population()
+        names = self._cohort(number, population)
+        record = RoundRecord(round=number, cohort=len(names))
+        try:
+            self._learn(record, names, len(population))
+        except RoundLost as lost:
+            record.lost = str(lost)
+        if self._evaluates(number) and not record.lost:
+            self._evaluate(record, names)
+        record.seconds = self.clock() - start
+        return record
+
+    def _cohort(self, number: int, population: Names) -> Names:
+        size = self.job.cohort.size
+        if size is None or size >= len(population):
+            return population
+        return self.exchange.context(number).sample(population, size)
+
+    def _learn(self, record: RoundRecord, names: Names, population: int) -> None:
+        policy = self.job.cohort
+        if len(names) < policy.min:
+            raise RoundLost(f"only {len(names)} of cohort.min={policy.min} clients are there: start more clients.")
+        cohort = Cohort(expected=len(names), max=policy.max, min=policy.min)
+        now = Round(number=record.round, population=population, cohort=cohort)
+        (self.state, metrics), counted = self._play(self.job.strategy.round(dict(self.state), now), record, names)
+        record.counted, record.metrics = len(counted), dict(metrics)
+
+    def _evaluates(self, number: int) -> bool:
+        every = self.job.evaluate_every
+        return every > 0 and (number % every == 0 or number == self.job.rounds)
+
+    def _evaluate(self, record: RoundRecord, names: Names) -> None:
+        try:
+            released, _ = self._play(self.job.evaluation.round(self.state), record, names)
+        except RoundLost:
+            record.metrics["loss"] = None
+            return
+        record.metrics |= self._values({name: released.total(name) for name in released.sums})
+        if self.job.evaluation.by_client:
+            for name, group in zip(released.names, np.flatnonzero(released.count_G), strict=True):
+                record.clients[name] = self._values({channel: s[group] for channel, s in released.sums.items()})
+        if self.job.server_sums is not None:
+            values = self._values(self.job.server_sums(self.state["model"], self.fitted))
+            record.metrics |= {f"server_{name}": value for name, value in values.items()}
+
+    def _values(self, sums: Mapping[str, Array]) -> Values:
+        """Turn sums into metrics; where nobody has test data there are none."""
+        if not (examples := float(sums["examples"])):
+            return {}
+        values: Values = {"loss": float(sums["loss"]) / examples}
+        for metric in self.job.metrics:
+            values |= metric.values(sums)
+        return values
+
+    def _play(
+        self, flow: Generator[Request, Released, Result], record: RoundRecord, names: Names
+    ) -> tuple[Result, Names]:
+        """Answer a flow's requests until it returns; tell who was counted last."""
+        counted = names
+        try:
+            request = next(flow)
+            while True:
+                released = self.exchange.answer(request, record, self._addressed(request, names, counted), self.fitted)
+                counted = released.names
+                request = flow.send(released)
+        except StopIteration as done:
+            return done.value, counted
+
+    def _addressed(self, request: Request, names: Names, counted: Names) -> Names:
+        if request.to == "everyone":
+            return self.federation.population()
+        return {"cohort": names, "counted": counted}[request.to] if isinstance(request.to, str) else request.to

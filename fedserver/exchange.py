@@ -1,0 +1,101 @@
+"""One request and its answers: sends calls, screens replies, and builds a total as they come."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from hansa.fedlink.messages import SETTLE, Call, Reply, Tag
+from hansa.fedserver.errors import Refused
+from hansa.fedserver.federation import Federation
+from hansa.fedserver.job import Job
+from hansa.fedserver.records import Refusal, RoundRecord, Watcher
+from hansa.fedserver.screening import screen
+from hansa.strategies import Context, Released, Request, RoundLost, SumError, Totals
+from hansa.strategies.pipeline import Names
+from hansa.strategies.types import Array, Tree
+
+Group: TypeAlias = Callable[[str], int]
+
+
+@dataclass(kw_only=True)
+class Exchange:
+    """The coordinator's side of all requests of a run; remembers which client was last counted with a state."""
+
+    job: Job
+    federation: Federation
+    run: str
+    public: bytes
+    own: bytes
+    watch: Watcher
+    counted: dict[str, Tag] = field(default_factory=dict)
+
+    def context(self, round: int, request: int = 0) -> Context:
+        """Return the coordinator's context of a request."""
+        return Context(round=round, request=request, public=self.public, own=self.own)
+
+    def answer(self, request: Request, record: RoundRecord, names: Names, fitted: Array) -> Released:
+        """Send a request to the named clients and release the total of their rows; it takes O(total) memory.
+
+        Raises RoundLost where fewer than cohort.min rows could be counted.
+        """
+        end, ctx = self.job.endpoints[request.endpoint], self.context(record.round, record.requests)
+        record.requests += 1
+        calls = self._calls(request.endpoint, request.payload, names, (ctx.round, ctx.request), fitted)
+        totals = end.aggregator.empty(end.pipeline.wire, names)
+        group = functools.partial(end.aggregator.group, names=names, ctx=ctx)
+        self.watch.opened(record, request.endpoint, names)
+        record.bytes_down += len(names) * (fitted.nbytes + sum(array.nbytes for array in request.payload.values()))
+        for reply in self.federation.ask(calls, self.job.cohort.deadline):
+            self._count(reply, calls, totals, group, record)
+        self._enough(totals, names, record)
+        return end.release(totals, ctx)
+
+    def settle(self, round: int) -> None:
+        """Tell clients with a state that the run is over, so that they keep what was counted."""
+        calls = self._calls(SETTLE, {}, tuple(sorted(self.counted)), (round, 0), None)
+        for _ in self.federation.ask(calls, self.job.cohort.deadline):
+            pass
+
+    def _calls(self, endpoint: str, payload: Tree, names: Names, tag: Tag, fitted: Array | None) -> dict[str, Call]:
+        return {
+            name: Call(
+                endpoint=endpoint,
+                run=self.run,
+                round=tag[0],
+                request=tag[1],
+                digest=self.job.digest,
+                counted=self.counted.get(name),
+                payload=payload,
+                fitted=fitted if fitted is not None and fitted.size else None,
+            )
+            for name in names
+        }
+
+    def _count(
+        self, reply: Reply, calls: Mapping[str, Call], totals: Totals, group: Group, record: RoundRecord
+    ) -> None:
+        try:
+            row_D = screen(reply, calls, self.job.settings)
+            totals.add(reply.client, row_D, group(reply.client))
+        except (Refused, SumError) as error:
+            refusal = Refusal(reply.client, str(error))
+            record.refused.append(refusal)
+            self.watch.refused(record, refusal)
+            return
+        record.bytes_up += row_D.nbytes
+        if reply.staged:
+            self.counted[reply.client] = reply.tag
+        self.watch.answered(record, reply.client)
+
+    def _enough(self, totals: Totals, names: Names, record: RoundRecord) -> None:
+        if len(totals.names) >= min(self.job.cohort.min, len(names)) and totals.names:
+            return
+        refused = {refusal.client: refusal.why for refusal in record.refused}
+        told = [f"{name}: {refused.get(name, 'no answer')}" for name in names if name not in totals.names]
+        raise RoundLost(
+            f"{len(totals.names)} of {len(names)} clients answered and cohort.min={self.job.cohort.min}; "
+            f"missing {'; '.join(told[:3])}{f' and {len(told) - 3} more' if len(told) > 3 else ''}."
+        )

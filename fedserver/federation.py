@@ -1,0 +1,24 @@
+"""The only I/O of a run: where clients are, and how their answers come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from hansa.fedlink.messages import Call, Reply
+from hansa.strategies.pipeline import Names
+
+
+class Federation(Protocol):
+    """Carries calls to clients and their replies back, in any order."""
+
+    def population(self) -> Names:
+        """Return the names of the clients that are there now, sorted."""
+        ...
+
+    def ask(self, calls: dict[str, Call], seconds: float | None) -> Iterator[Reply]:
+        """Send each named client its call; yield replies as they come, until all have or ``seconds`` are over.
+
+        Replies may be missing, late, doubled or forged: whoever reads them screens them.
+        """
+        ...

@@ -1,0 +1,114 @@
+"""A federation over any Flower Grid: SuperLink's own, or one of Hansa's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from hansa.fedlink.errors import MalformedMessage
+from hansa.fedlink.flower import call_messages, read_reply
+from hansa.fedlink.messages import Call, Failure, Reply, Settings
+from hansa.fedserver.screening import difference
+from hansa.strategies.pipeline import Names
+
+FIRST, LONGEST, GROWTH = 0.01, 1.0, 1.5
+"""Seconds between two looks for replies: the first, the longest, and the factor from one to the next."""
+AT_ONCE = 8
+"""Replies that are fetched at once, so that memory does not grow with the cohort."""
+
+
+@dataclass(kw_only=True)
+class GridFederation:
+    """A ``Federation`` whose clients are nodes of a Grid; a node's client is the name that it says itself.
+
+    ``hello`` is the call that asks for the name. ``refuse`` is told of nodes that are not let in and why.
+    """
+
+    grid: Grid
+    hello: Call
+    settings: Settings
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+    refuse: Callable[[str, str], None]
+    nodes: dict[str, int] = field(default_factory=dict)
+    _known: set[int] = field(default_factory=set)
+    _greeted: dict[str, int] = field(default_factory=dict)
+
+    def population(self) -> Names:
+        """Return the clients whose nodes are online and have said their names; new nodes are asked for theirs."""
+        online = set(self.grid.get_node_ids())
+        new = sorted(online - self._known)
+        self._known = (self._known | set(new)) & online
+        self._greeted |= self._push(dict.fromkeys(new, self.hello), None)
+        for message in self._pull(list(self._greeted)):
+            if (node := self._greeted.pop(message.metadata.reply_to_message_id, None)) is not None:
+                self._admit(node, message, online)
+        return tuple(sorted(name for name, node in self.nodes.items() if node in online))
+
+    def gather(self, least: int, seconds: float) -> None:
+        """Wait until so many clients are there and nobody online is still asked for a name, or the time is over."""
+        end = self.clock() + seconds
+        while (len(self.population()) < least or self._greeted) and self.clock() < end:
+            self.sleep(LONGEST)
+
+    def ask(self, calls: dict[str, Call], seconds: float | None) -> Iterator[Reply]:
+        nodes = {self.nodes[name]: call for name, call in calls.items()}
+        names = {self.nodes[name]: name for name in calls}
+        for node, message in self._exchange(nodes, seconds):
+            yield self._read(message, names[node], nodes[node])
+
+    def _read(self, message: Message, client: str, call: Call) -> Reply:
+        """Unwrap a node's reply; it speaks for the client whose node it is, and for no other."""
+        try:
+            reply = read_reply(message)
+            if reply.client != client:
+                raise MalformedMessage(f"the node says that it is {reply.client!r} now: restart it under one name")
+        except MalformedMessage as error:
+            failure = Failure(stage="link", kind=type(error).__name__, text=str(error))
+            return Reply.to(call, client, call.digest, failure=failure)
+        return reply
+
+    def _admit(self, node: int, message: Message, online: set[int]) -> None:
+        try:
+            reply = read_reply(message)
+        except MalformedMessage as error:
+            self.refuse(f"node {node}", str(error))
+            return
+        holder = self.nodes.get(reply.client, node)
+        if reply.digest != self.hello.digest:
+            self.refuse(reply.client, difference(self.settings, reply.settings))
+        elif reply.failure is not None:
+            self.refuse(reply.client, str(reply.failure))
+        elif holder != node and holder in online:
+            self.refuse(reply.client, "another node has this name already: give each node a name of its own")
+        else:
+            self.nodes[reply.client] = node
+
+    def _exchange(self, calls: Mapping[int, Call], seconds: float | None) -> Iterator[tuple[int, Message]]:
+        """Send calls to nodes and yield each one's answer; looks often at first and less often later."""
+        end = None if seconds is None else self.clock() + seconds
+        waiting = self._push(calls, seconds)
+        pause = FIRST
+        while waiting and (end is None or self.clock() < end):
+            came = 0
+            for message in self._pull(list(waiting)):
+                node = waiting.pop(message.metadata.reply_to_message_id, None)
+                if node is not None:
+                    came += 1
+                    yield node, message
+            pause = FIRST if came else min(pause * GROWTH, LONGEST)
+            if waiting:
+                self.sleep(pause)
+
+    def _push(self, calls: Mapping[int, Call], seconds: float | None) -> dict[str, int]:
+        """Send the calls; return the nodes by the ids of the messages that Flower took."""
+        nodes = list(calls)
+        ids = self.grid.push_messages(call_messages(calls, seconds)) if nodes else []
+        return {str(sent): node for node, sent in zip(nodes, ids, strict=False) if sent}
+
+    def _pull(self, ids: list[str]) -> Iterator[Message]:
+        for start in range(0, len(ids), AT_ONCE):
+            yield from self.grid.pull_messages(ids[start : start + AT_ONCE])

@@ -1,0 +1,80 @@
+"""What a run leaves behind: its configuration, a line of metrics a round, the model, a summary and a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from hansa.fedserver.errors import RecordError
+from hansa.fedserver.picture import curves
+from hansa.fedserver.records import RoundRecord
+from hansa.strategies.types import Array
+
+
+@dataclass
+class RunDirectory:
+    """Writes ``config.yaml``, ``metrics.jsonl``, ``model.safetensors``, ``summary.json`` and ``curves.svg``.
+
+    Each file but the lines is replaced as a whole, so that a full disk leaves the last good one. Raises RecordError.
+    """
+
+    path: Path
+    records: list[RoundRecord] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        try:
+            self.path.mkdir(parents=True)
+        except FileExistsError:
+            raise RecordError(f"run directory {self.path} exists already: choose another run_dir.") from None
+        except OSError as error:
+            raise self._failed(self.path, error) from None
+
+    def config(self, yaml: str) -> None:
+        """Write the resolved configuration."""
+        self._replace("config.yaml", yaml.encode())
+
+    def round(self, record: RoundRecord, tensors: Mapping[str, Array]) -> None:
+        """Add a round's line and replace the model."""
+        self.records.append(record)
+        line = json.dumps(dataclasses.asdict(record)) + "\n"
+        path = self.path / "metrics.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as lines:
+                lines.write(line)
+        except OSError as error:
+            raise self._failed(path, error) from None
+        self.model(tensors)
+
+    def model(self, tensors: Mapping[str, Array]) -> None:
+        """Replace the model."""
+        self._replace("model.safetensors", save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))
+
+    def summary(self, summary: Mapping[str, Any]) -> None:
+        """Write the summary and the picture of the curves."""
+        self._replace("summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+        self._replace("curves.svg", curves(self.records).encode())
+
+    def _replace(self, name: str, content: bytes) -> None:
+        path, fresh = self.path / name, self.path / f".{name}.new"
+        try:
+            with fresh.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            raise self._failed(path, error) from None
+
+    def _failed(self, path: Path, error: OSError) -> RecordError:
+        rounds = [record.round for record in self.records if not record.lost]
+        kept = f"; the model of round {rounds[-2]} is kept" if len(rounds) > 1 and path.suffix == ".safetensors" else ""
+        return RecordError(f"cannot write {path}: {error.strerror}{kept}: free some space or choose another run_dir.")

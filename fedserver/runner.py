@@ -1,0 +1,78 @@
+"""Carries a coordinator's run out and writes down each round as it ends, whatever ends the run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+from hansa.fedserver.coordinator import Coordinator
+from hansa.fedserver.errors import ServerError
+from hansa.fedserver.records import RoundRecord, Watcher
+from hansa.fedserver.run_directory import RunDirectory
+
+
+class View(Watcher, Protocol):
+    """A watcher that is told of closed rounds too, and is on show while a run goes on."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: Any) -> None: ...
+
+    def closed(self, record: RoundRecord) -> None:
+        """A round is over."""
+        ...
+
+
+@dataclass(kw_only=True)
+class Runner:
+    """One run with its directory and its view; ``summary`` is complete once ``carry_out`` has ended."""
+
+    coordinator: Coordinator
+    directory: RunDirectory
+    view: View
+    clock: Callable[[], float]
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def carry_out(self) -> None:
+        """Run to the end. However it ends, what was learnt is saved and the summary says why it stopped."""
+        start, stopped = self.clock(), "finished"
+        try:
+            with self.view:
+                for record in self.coordinator.rounds():
+                    self.directory.round(record, self.coordinator.tensors())
+                    self.view.closed(record)
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+            raise
+        except Exception as error:
+            stopped = str(error) if isinstance(error, ServerError) else type(error).__name__
+            raise
+        finally:
+            self.summary = self._summary(stopped, self.clock() - start)
+            self.directory.summary(self.summary)
+
+    def _summary(self, stopped: str, seconds: float) -> dict[str, Any]:
+        job, records = self.coordinator.job, self.directory.records
+        rounds = [record for record in records if record.round > 0]
+        measured = [record.metrics for record in rounds if record.metrics]
+        return {
+            "run_id": self.coordinator.run,
+            "task": job.task,
+            "strategy": job.strategy_name,
+            "rounds": len(rounds),
+            "seed": job.seed,
+            "model_sha256": self.model_sha256(),
+            "metrics": measured[-1] if measured else {},
+            "seconds": round(seconds, 3),
+            "bytes_up": sum(record.bytes_up for record in records),
+            "bytes_down": sum(record.bytes_down for record in records),
+            "clients": max((record.cohort for record in records), default=0),
+            "failures": sum(len(record.refused) for record in records),
+            "stopped": stopped,
+        }
+
+    def model_sha256(self) -> str:
+        """Return the SHA-256 of the model's shared and fitted parameters: flat, little-endian, float32."""
+        return hashlib.sha256(self.coordinator.parameters().astype("<f4").tobytes()).hexdigest()

@@ -1,0 +1,117 @@
+"""What a person sees of a run: a live view on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from hansa.fedserver.records import Refusal, RoundRecord, Values
+from hansa.strategies.pipeline import Names
+
+SHOWN = 3
+"""Refusals that are shown a round; all are in metrics.jsonl."""
+
+
+def values(metrics: Values) -> str:
+    """Write metrics in a few words.
+
+    >>> values({"loss": 0.25, "auc": None})
+    'loss 0.2500, auc n/a'
+    """
+    return ", ".join(f"{name} {'n/a' if value is None else f'{value:.4f}'}" for name, value in metrics.items())
+
+
+def line(record: RoundRecord, rounds: int) -> str:
+    """Write a closed round in one line."""
+    name = f"round {record.round}/{rounds}" if record.round else "queries"
+    told = f"lost: {record.lost}" if record.lost else values(record.metrics)
+    size = f"{_bytes(record.bytes_up)} up, {_bytes(record.bytes_down)} down"
+    return (
+        f"{name}: {record.counted}/{record.cohort} clients, {record.seconds:.2f} s, {size}{', ' if told else ''}{told}"
+    )
+
+
+def _bytes(count: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
+class Lines:
+    """Plain lines, for logs."""
+
+    def __init__(self, rounds: int, out: TextIO | None = None) -> None:
+        self.rounds, self.out = rounds, out or sys.stderr
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.out.flush()
+
+    def opened(self, record: RoundRecord, endpoint: str, names: Names) -> None:
+        """Nothing: a line is written when the round is closed."""
+
+    def answered(self, record: RoundRecord, client: str) -> None:
+        """Nothing: a line is written when the round is closed."""
+
+    def refused(self, record: RoundRecord, refusal: Refusal) -> None:
+        if len(record.refused) <= SHOWN:
+            print(f"round {record.round}: {refusal.client} is left out: {refusal.why}", file=self.out)
+
+    def closed(self, record: RoundRecord) -> None:
+        print(line(record, self.rounds), file=self.out, flush=True)
+
+
+class Screen:
+    """A live bar with round, clients and what is waited for; the last metrics and refusals below it."""
+
+    def __init__(self, rounds: int, console: Console | None = None) -> None:
+        columns = (
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        self.rounds, self.bars = rounds, Progress(*columns, expand=True)
+        self.whole = self.bars.add_task("rounds", total=rounds)
+        self.now = self.bars.add_task("clients", total=1)
+        self.told, self.trouble, self.waiting = Text("waiting for clients"), Text(style="yellow"), set[str]()
+        self.live = Live(console=console or Console(stderr=True), get_renderable=self._view, refresh_per_second=8)
+
+    def __enter__(self) -> Self:
+        self.live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.live.stop()
+
+    def opened(self, record: RoundRecord, endpoint: str, names: Names) -> None:
+        self.waiting = set(names)
+        self.bars.reset(self.now, description=endpoint, total=len(names))
+
+    def answered(self, record: RoundRecord, client: str) -> None:
+        self.waiting.discard(client)
+        self.bars.advance(self.now)
+
+    def refused(self, record: RoundRecord, refusal: Refusal) -> None:
+        self.waiting.discard(refusal.client)
+        self.bars.advance(self.now)
+        self.trouble = Text(f"round {record.round}: {refusal.client} is left out: {refusal.why}", style="yellow")
+
+    def closed(self, record: RoundRecord) -> None:
+        self.bars.update(self.whole, completed=record.round)
+        self.told = Text(line(record, self.rounds))
+
+    def _view(self) -> Group:
+        waiting = sorted(self.waiting)[:SHOWN]
+        more = f" and {len(self.waiting) - SHOWN} more" if len(self.waiting) > SHOWN else ""
+        waits = Text(f"waiting for {', '.join(waiting)}{more}", style="dim") if waiting else Text()
+        return Group(self.bars, self.told, waits, self.trouble)

@@ -1,0 +1,38 @@
+"""A task's model as the algebra sees it: tensors by name, laid out in flat vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from hansa.fedtasks.task import Task
+from hansa.strategies.keys import from_seed
+from hansa.strategies.layout import Kind, Layout
+from hansa.strategies.types import Array
+
+
+def initial(task: Task, seed: int) -> nn.Module:
+    """Build the task's model as every place builds it: the same bits for a seed, in float32."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int.from_bytes(from_seed(seed, "model")[:8], "little", signed=True))
+        return task.model().float()
+
+
+def tensors(model: nn.Module) -> dict[str, Array]:
+    """Return the model's parameters and buffers; on a CPU they share its memory."""
+    return {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
+
+
+def layout(task: Task, model: nn.Module) -> Layout:
+    """Lay out the model as the task asks; raises LayoutError."""
+    fitted = [name for query in task.queries for name in query.sets]
+    return Layout.of(tensors(model), private=task.private, frozen=task.frozen, fitted=fitted)
+
+
+def load(model: nn.Module, lay: Layout, vector: Array, kind: Kind) -> None:
+    """Copy one kind's vector into the model, in place."""
+    state = model.state_dict()
+    with torch.no_grad():
+        for name, value in lay.unpack(vector, kind).items():
+            state[name].copy_(torch.from_numpy(np.array(value)))

@@ -1,0 +1,62 @@
+"""Who has which examples: keyed, so that a split is the same on every machine and in every order of asking."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hansa.fedtasks.errors import OptionError, UnknownClient
+from hansa.strategies.keys import derive
+from hansa.strategies.types import Array
+
+
+def stream(*key: str | int) -> np.random.Generator:
+    """Return the randomness of a key: what it is for, the number of the split, the client's name."""
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(derive(b"hansa partition", *key)[:16], "little")))
+
+
+def names(clients: int) -> tuple[str, ...]:
+    """Name the clients of a simulation, in sorted order.
+
+    >>> names(11)[:2], names(2)
+    (('client-00', 'client-01'), ('client-0', 'client-1'))
+    """
+    digits = len(str(clients - 1))
+    return tuple(f"client-{i:0{digits}}" for i in range(clients))
+
+
+def position(client: str, known: tuple[str, ...]) -> int:
+    """Return a client's place among the names; raises UnknownClient."""
+    if client not in known:
+        raise UnknownClient(client, known)
+    return known.index(client)
+
+
+def check_parts(parts: int, examples: int) -> None:
+    """Raise OptionError where examples cannot be dealt out to so many clients."""
+    if not 1 <= parts <= examples:
+        raise OptionError(
+            f"task.parts={parts}: that many clients cannot each have one of {examples} examples: "
+            f"choose 1 to {examples}."
+        )
+
+
+def share(place: int, parts: int, order_N: Array) -> Array:
+    """Return one client's part of a shuffled order; parts differ by at most one example.
+
+    >>> [share(i, 3, np.arange(8)).tolist() for i in range(3)]
+    [[0, 1, 2], [3, 4, 5], [6, 7]]
+    """
+    return np.array_split(order_N, parts)[place]
+
+
+def stratify(class_N: Array, test: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Draw the same share of every class for the test set; return train and test indices, each sorted.
+
+    A class gives the nearest whole number of its examples, and keeps at least one for training.
+    """
+    drawn = []
+    for label in np.unique(class_N):
+        where = rng.permutation(np.flatnonzero(class_N == label))
+        drawn.append(where[: min(int(test * len(where) + 0.5), len(where) - 1)])
+    is_test_N = np.isin(np.arange(len(class_N)), np.concatenate(drawn))
+    return np.flatnonzero(~is_test_N), np.flatnonzero(is_test_N)
