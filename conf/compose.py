@@ -102,6 +102,6 @@ def flat(config: Mapping[str, Any] | DictConfig, above: str = "") -> dict[str, A
     values = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
     assert isinstance(values, Mapping)
     for key, value in values.items():
-        name = f"{above}{key}"
+        name = above + str(key)
         leaves |= flat(value, f"{name}.") if isinstance(value, Mapping) and value else {name: value}
     return leaves

@@ -33,6 +33,7 @@ class RunSettings:
     federation: str = MISSING
     coordinator_key: str | None = MISSING
     lost_rounds: int = MISSING
+    start_with: int | None = MISSING
     start_within: float = MISSING
     run_dir: str | None = MISSING
 
@@ -42,6 +43,6 @@ SITE = frozenset({"client.device", "task.data_dir", "run_dir", "federation"})
 
 OPERATION = frozenset(
     {"rounds", "cohort.min", "cohort.deadline", "evaluation.every", "evaluation.to", "lost_rounds", "coordinator_key"}
-    | {"start_within"}
+    | {"start_with", "start_within"}
 )
 """Settings that may change when a run goes on."""

@@ -47,7 +47,7 @@ def main(grid: Grid, context: Context) -> None:
     )
     directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{job.task}-{job.strategy_name}"))
     directory.config(OmegaConf.to_yaml(config, resolve=True))
-    federation.gather(max(job.cohort.min, job.cohort.size or 1), config.start_within)
+    federation.gather(config.start_with or job.cohort.size or job.cohort.min, config.start_within)
     view = Lines(job.rounds)
     coordinator = Coordinator(
         job=job,

@@ -108,10 +108,12 @@ class Coordinator:
         start, population = self.clock(), self.federation.population()
         names = self._cohort(number, population)
         record = RoundRecord(round=number, cohort=len(names))
+        counted = dict(self.exchange.counted)
         try:
             self._learn(record, names, len(population))
         except RoundLost as lost:
             record.lost = str(lost)
+            self.exchange.counted = counted
         if self._evaluates(number) and not record.lost:
             self._evaluate(record, names)
         record.seconds = self.clock() - start
@@ -162,13 +164,13 @@ class Coordinator:
     def _play(
         self, flow: Generator[Request, Released, Result], record: RoundRecord, names: Names
     ) -> tuple[Result, Names]:
-        """Answer a flow's requests until it returns; tell who was counted last."""
-        counted = names
+        """Answer a flow's requests until it returns; tell who was counted."""
+        counted: Names = ()
         try:
             request = next(flow)
             while True:
                 released = self.exchange.answer(request, record, self._addressed(request, names, counted), self.fitted)
-                counted = released.names
+                counted = tuple(sorted({*counted, *released.names}))
                 request = flow.send(released)
         except StopIteration as done:
             return done.value, counted

@@ -50,6 +50,7 @@ class Exchange:
         record.bytes_down += len(names) * (fitted.nbytes + sum(array.nbytes for array in request.payload.values()))
         for reply in self.federation.ask(calls, self.job.cohort.deadline):
             self._count(reply, calls, totals, group, record)
+            del reply  # its row must be gone before the next one comes
         self._enough(totals, names, record)
         return end.release(totals, ctx)
 

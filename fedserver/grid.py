@@ -16,8 +16,8 @@ from hansa.strategies.pipeline import Names
 
 FIRST, LONGEST, GROWTH = 0.01, 1.0, 1.5
 """Seconds between two looks for replies: the first, the longest, and the factor from one to the next."""
-AT_ONCE = 8
-"""Replies that are fetched at once, so that memory does not grow with the cohort."""
+FETCHED = 2**22
+"""Bytes of replies that are fetched at once (but at least one reply), so that memory does not grow with the cohort."""
 
 
 @dataclass(kw_only=True)
@@ -55,10 +55,10 @@ class GridFederation:
             self.sleep(LONGEST)
 
     def ask(self, calls: dict[str, Call], seconds: float | None) -> Iterator[Reply]:
-        nodes = {self.nodes[name]: call for name, call in calls.items()}
-        names = {self.nodes[name]: name for name in calls}
-        for node, message in self._exchange(nodes, seconds):
-            yield self._read(message, names[node], nodes[node])
+        names = {self.nodes[name]: name for name in calls if name in self.nodes}
+        for node, message in self._exchange({node: calls[name] for node, name in names.items()}, seconds):
+            yield self._read(message, names[node], calls[names[node]])
+            del message  # its row must be gone before the next one comes
 
     def _read(self, message: Message, client: str, call: Call) -> Reply:
         """Unwrap a node's reply; it speaks for the client whose node it is, and for no other."""
@@ -90,15 +90,15 @@ class GridFederation:
     def _exchange(self, calls: Mapping[int, Call], seconds: float | None) -> Iterator[tuple[int, Message]]:
         """Send calls to nodes and yield each one's answer; looks often at first and less often later."""
         end = None if seconds is None else self.clock() + seconds
-        waiting = self._push(calls, seconds)
-        pause = FIRST
+        waiting, pause, at_once = self._push(calls, seconds), FIRST, _at_once(calls)
         while waiting and (end is None or self.clock() < end):
             came = 0
-            for message in self._pull(list(waiting)):
+            for message in self._pull(list(waiting), at_once):
                 node = waiting.pop(message.metadata.reply_to_message_id, None)
                 if node is not None:
                     came += 1
                     yield node, message
+                del message  # its row must be gone before the next one comes
             pause = FIRST if came else min(pause * GROWTH, LONGEST)
             if waiting:
                 self.sleep(pause)
@@ -109,6 +109,14 @@ class GridFederation:
         ids = self.grid.push_messages(call_messages(calls, seconds)) if nodes else []
         return {str(sent): node for node, sent in zip(nodes, ids, strict=False) if sent}
 
-    def _pull(self, ids: list[str]) -> Iterator[Message]:
-        for start in range(0, len(ids), AT_ONCE):
-            yield from self.grid.pull_messages(ids[start : start + AT_ONCE])
+    def _pull(self, ids: list[str], at_once: int = 64) -> Iterator[Message]:
+        for start in range(0, len(ids), at_once):
+            came = list(self.grid.pull_messages(ids[start : start + at_once]))
+            while came:
+                yield came.pop()
+
+
+def _at_once(calls: Mapping[int, Call]) -> int:
+    """Return how many replies may be fetched at once: about as large as what was sent, they stay within FETCHED."""
+    largest = max((sum(array.nbytes for array in call.payload.values()) for call in calls.values()), default=0)
+    return max(1, min(64, FETCHED // max(1, largest)))

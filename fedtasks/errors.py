@@ -29,15 +29,23 @@ class UnknownClient(TaskError):
     """A name that is none of the task's clients."""
 
     def __init__(self, client: str, names: Sequence[str]) -> None:
-        super().__init__(f"there is no client {client!r} in this task: its clients are {listed(names)}.")
+        super().__init__(client, names)
+
+    def __str__(self) -> str:
+        client, names = self.args
+        return f"there is no client {client!r} in this task: its clients are {listed(names)}."
 
 
 class DataError(TaskError):
     """Data that cannot be read; ``line`` counts from 1 where the file is a text."""
 
-    def __init__(self, path: Path | str, text: str, *, line: int | None = None) -> None:
+    def __init__(self, path: Path | str, text: str, line: int | None = None) -> None:
+        super().__init__(path, text, line)
+
+    def __str__(self) -> str:
+        path, text, line = self.args
         where = str(path) if line is None else f"{path}, line {line}"
-        super().__init__(" ".join(f"{where}: {text}".split()))
+        return " ".join(f"{where}: {text}".split())
 
 
 class MetricError(TaskError):

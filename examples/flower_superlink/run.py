@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,27 +24,38 @@ from typing import Any
 APP = Path(__file__).parent
 BIN = Path(sys.executable).parent
 HOSPITALS = ("cleveland", "hungary", "switzerland", "va_long_beach")
-DEFAULTS = ("task=heart_disease", "strategy=fedavg", "rounds=3", "seed=1", "cohort.min=4", "coordinator_key=seed")
+DEFAULTS = ("task=heart_disease", "strategy=fedavg", "rounds=3", "seed=1", "start_with=4", "coordinator_key=seed")
 SECONDS = 30
 """How long the SuperLink may take to answer."""
 
 
-def deploy(settings: Sequence[str], out: Path, clients: Sequence[str] = HOSPITALS) -> dict[str, Any]:
-    """Run once, results in ``out``; return the summary. Raises RuntimeError with Flower's output."""
-    with tempfile.TemporaryDirectory() as home, ExitStack() as started:
-        port, *node_ports = free_ports(1 + len(clients))
-        env = environment(Path(home), port, out)
-        started.enter_context(process(superlink(port), env, Path(home) / "superlink.log"))
+@contextmanager
+def fleet(home: Path, clients: Sequence[str] = HOSPITALS) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Start a SuperLink and a SuperNode a client; yield what carries out one run on them, given settings.
+
+    Everything is written below ``home``; a run returns its summary, and raises RuntimeError with Flower's output.
+    """
+    port, *node_ports = free_ports(1 + len(clients))
+    env = environment(home, port)
+    with ExitStack() as started:
+        started.enter_context(process(superlink(port), env, home, "superlink"))
         wait_for(port)
         for client, node_port in zip(clients, node_ports, strict=True):
-            started.enter_context(process(supernode(client, port, node_port), env, Path(home) / f"{client}.log"))
-        config = "hansa=" + json.dumps(" ".join(map(shlex.quote, (*DEFAULTS, *settings))))
-        command = [BIN / "flwr", "run", APP, "here", "--stream", "--run-config", config]
-        told = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-        if not (out / "summary.json").exists():
-            raise RuntimeError(f"the run left no summary:\n{told.stdout}{told.stderr}")
-        summary: dict[str, Any] = json.loads((out / "summary.json").read_text())
-        return summary
+            started.enter_context(process(supernode(client, port, node_port), env, home, client))
+        yield lambda *settings: carry_out(settings, env, home)
+
+
+def carry_out(settings: Sequence[str], env: dict[str, str], home: Path) -> dict[str, Any]:
+    """Give the SuperLink a run and wait for its end."""
+    before = set(home.glob("runs/*/summary.json"))
+    config = "hansa=" + json.dumps(" ".join(map(shlex.quote, (*DEFAULTS, *settings))))
+    command = [BIN / "flwr", "run", APP, "here", "--stream", "--run-config", config]
+    told = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    written = set(home.glob("runs/*/summary.json")) - before
+    if not written:
+        raise RuntimeError(f"the run left no summary:\n{told.stdout}{told.stderr}")
+    summary: dict[str, Any] = json.loads(written.pop().read_text())
+    return summary
 
 
 def superlink(port: int) -> list[str]:
@@ -58,25 +69,24 @@ def supernode(client: str, superlink_port: int, port: int) -> list[str]:
     return [str(BIN / "flower-supernode"), *flags]
 
 
-def environment(home: Path, port: int, out: Path) -> dict[str, str]:
-    """Return the environment of all processes: no telemetry, a home of its own, results in ``out``."""
+def environment(home: Path, port: int) -> dict[str, str]:
+    """Return the environment of all processes: no telemetry, and a home of its own for Flower."""
     address = f'[superlink]\ndefault = "here"\n[superlink.here]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
     (home / "config.toml").write_text(address)
     own = {
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "HANSA_SITE": f"run_dir={out}",
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
     }
     return {**os.environ, **own}
 
 
 @contextmanager
-def process(command: list[str], env: dict[str, str], log: Path) -> Iterator[None]:
-    """Start a process, and end it, and what it started, on leaving."""
-    with log.open("wb") as file:
-        started = subprocess.Popen(command, env=env, stdout=file, stderr=subprocess.STDOUT)
+def process(command: list[str], env: dict[str, str], home: Path, name: str) -> Iterator[None]:
+    """Start a process that works and logs in ``home``; end it on leaving."""
+    with (home / f"{name}.log").open("wb") as log:
+        started = subprocess.Popen(command, env=env, cwd=home, stdout=log, stderr=subprocess.STDOUT)
         try:
             yield
         finally:
@@ -108,5 +118,5 @@ def wait_for(port: int) -> None:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as results:
-        print(json.dumps(deploy(sys.argv[1:], Path(results) / "run")))
+    with tempfile.TemporaryDirectory() as folder, fleet(Path(folder)) as run:
+        print(json.dumps(run(*sys.argv[1:])))

@@ -97,11 +97,13 @@ def find_pictures(folder: Path, classes: tuple[str, ...]) -> tuple[tuple[Path, i
 
 def read_picture(path: Path, size: int) -> Tensor:
     """Read a picture as (3, size, size) in [0, 1]."""
-    from PIL import Image
-
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise DataError(path, "needs pillow to be read: pip install 'hansa[images]'.") from error
     try:
         with Image.open(path) as picture:
             pixels = np.asarray(picture.convert("RGB").resize((size, size)), np.float32)
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise DataError(path, "is no readable picture: remove it or save it again.") from error
     return torch.from_numpy(pixels / 255).permute(2, 0, 1)

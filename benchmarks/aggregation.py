@@ -1,0 +1,138 @@
+"""A round of 100 replies of a million parameters: memory above idle, rows a second, and what screening costs.
+
+    python benchmarks/aggregation.py
+
+RESULT
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from hansa.fedlink.messages import Call, Reply
+from hansa.fedserver.coordinator import Coordinator
+from hansa.fedserver.job import CohortPolicy, Job
+from hansa.fedserver.records import Refusal, RoundRecord
+from hansa.strategies import Channel, Cohort, Evaluation, FedAvg, Layout, Problem, exact
+from hansa.strategies.pipeline import Names
+from hansa.strategies.types import Array
+
+CLIENTS, PARAMETERS = 100, 1_000_000
+MODEL_MB = PARAMETERS * 4 / 1e6
+
+
+@dataclass
+class Generated:
+    """A federation whose rows come from memory; ``fresh`` copies each, as if it had just been received."""
+
+    rows: list[Array]
+    fresh: bool
+    names: Names = tuple(f"client-{i:03}" for i in range(CLIENTS))
+    spent: float = 0.0
+
+    def population(self) -> Names:
+        return self.names
+
+    def ask(self, calls: dict[str, Call], seconds: float | None) -> Iterator[Reply]:
+        for i, (name, call) in enumerate(calls.items()):
+            row = self.rows[i % len(self.rows)]
+            yield Reply.to(call, name, call.digest, row=row.copy() if self.fresh else row)
+
+
+@dataclass
+class Nobody:
+    """Watches nothing."""
+
+    seen: list[Refusal] = field(default_factory=list)
+
+    def opened(self, record: RoundRecord, endpoint: str, names: Names) -> None: ...
+
+    def answered(self, record: RoundRecord, client: str) -> None: ...
+
+    def refused(self, record: RoundRecord, refusal: Refusal) -> None:
+        self.seen.append(refusal)
+
+
+def job() -> Job:
+    """FedAvg of one flat tensor."""
+    strategy, cohort = FedAvg(), Cohort(expected=CLIENTS, max=CLIENTS)
+    tensors = {"weight": np.zeros(PARAMETERS, np.float32)}
+    return Job(
+        task="flat",
+        strategy_name="fedavg",
+        strategy=strategy,
+        endpoints=strategy.endpoints(Problem(parameters=PARAMETERS, cohort=cohort)),
+        layout=Layout.of(tensors),
+        tensors=tensors,
+        questions=[],
+        evaluation=Evaluation(channels=(Channel(name="examples"), Channel(name="loss"))),
+        metrics=[],
+        cohort=CohortPolicy(max=CLIENTS),
+        rounds=3,
+        evaluate_every=0,
+        lost_rounds=1,
+        seed=1,
+        settings={},
+        digest="",
+    )
+
+
+def coordinator(rows: list[Array], fresh: bool) -> Coordinator:
+    federation = Generated(rows, fresh)
+    return Coordinator(job=job(), federation=federation, run="r", own=b"k", clock=time.perf_counter, watch=Nobody())
+
+
+def row(seed: int) -> Array:
+    """A row as FedAvg sends it: the update, the loss, the weight."""
+    update = np.random.default_rng(seed).normal(0, 0.01, PARAMETERS + 2).astype(np.float32)
+    update[-2:] = 0.5
+    return update
+
+
+def resident(line: str) -> float:
+    """Return a line of /proc/self/status in MB."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(text for text in status.splitlines() if text.startswith(line)).split()[1]) / 1000
+
+
+def memory() -> float:
+    """Return the peak of a run above what the process held before it, in MB."""
+    run = coordinator([row(0)], fresh=True)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    idle = resident("VmRSS")
+    for record in run.rounds():
+        assert record.counted == CLIENTS
+    return resident("VmHWM") - idle
+
+
+def throughput() -> tuple[float, float]:
+    """Return GB of rows a second of whole rounds, and the share of their time over that of adding alone."""
+    run = coordinator([row(i) for i in range(10)], fresh=False)
+    federation, spec = run.federation, run.job.endpoints["train.update"].pipeline.wire
+    assert isinstance(federation, Generated)
+    whole = min(record.seconds for record in run.rounds())
+    return CLIENTS * MODEL_MB / 1000 / whole, whole / min(adding(spec, federation.rows) for _ in range(3))
+
+
+def adding(spec: exact.Spec, rows: list[Array]) -> float:
+    """Return the seconds of nothing but exact adds of as many rows."""
+    total = exact.zeros(spec, 1)
+    start = time.perf_counter()
+    for i in range(CLIENTS):
+        exact.add(spec, total[0], rows[i % len(rows)])
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    above = memory()
+    rate, ratio = throughput()
+    print(f"{CLIENTS} replies of {PARAMETERS:,} parameters ({MODEL_MB:.0f} MB each)")
+    print(f"memory above idle: {above:.1f} MB = {above / MODEL_MB:.2f} x the model")
+    print(
+        f"rows aggregated: {rate:.2f} GB/s; screening and bookkeeping cost {100 * (ratio - 1):.0f} % over adding alone"
+    )
