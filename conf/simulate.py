@@ -35,8 +35,9 @@ def main(words: Sequence[str]) -> None:
     """Compose a configuration from overrides and carry it out; with ``-m`` one run for each combination."""
     torch.set_num_threads(1)
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    words = own_code(words)
     with tempfile.TemporaryDirectory() as sweeps:
-        sys.argv = ["hansa simulate", *own_code(words), f"hydra.sweep.dir={sweeps}"]
+        sys.argv = ["hansa simulate", *words, f"hydra.sweep.dir={sweeps}"]
         try:
             hydra.main(version_base="1.3", config_path="pkg://hansa.conf", config_name="config")(_simulate)()
         except (HydraException, OmegaConfBaseException) as error:

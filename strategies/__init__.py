@@ -7,11 +7,11 @@ This package is pure: numpy in, numpy out; no Flower, no torch, no clock, no dis
 
 from hansa.strategies.aggregate import Aggregator, Released, Totals, median, single
 from hansa.strategies.bound import Bound
+from hansa.strategies.coordinate_median import Median
 from hansa.strategies.errors import CompositionError, LayoutError, RoundLost, StrategyError, SumError
 from hansa.strategies.fedavg import FedAvg
 from hansa.strategies.keys import Context
 from hansa.strategies.layout import Layout
-from hansa.strategies.median import Median
 from hansa.strategies.pipeline import Pipeline, Transform, compose
 from hansa.strategies.quantise import Quantise
 from hansa.strategies.questions import Evaluation, Question

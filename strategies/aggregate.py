@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from hansa.strategies import exact
-from hansa.strategies.errors import RoundLost, SumError
+from hansa.strategies.errors import CompositionError, RoundLost, SumError
 from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names, Pipeline
 from hansa.strategies.spec import Spec
@@ -41,6 +41,10 @@ class Aggregator:
     groups: int = 1
     rule: Rule = single
 
+    def __post_init__(self) -> None:
+        if self.groups < 0 or (self.groups != 1 and self.rule is single):
+            raise CompositionError(f"an aggregator of {self.groups} groups needs a rule over them, such as median.")
+
     def group(self, client: str, names: Names, ctx: Context) -> int:
         """Return the group of a client of the addressed names, which are sorted."""
         return bisect.bisect_left(names, client) if self.groups == 0 else ctx.group(client, self.groups)
@@ -55,6 +59,8 @@ class Aggregator:
 
 SUM = Aggregator()
 """The sum of all rows."""
+ROWS = Aggregator(groups=0, rule=median)
+"""A row a client, and the median over them."""
 
 
 @dataclass(kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from hansa.strategies.aggregate import Aggregator, Released
+from hansa.strategies.aggregate import ROWS, SUM, Released
 from hansa.strategies.pipeline import compose
 from hansa.strategies.spec import Channel, Cohort, Spec
 from hansa.strategies.strategy import Endpoint, Request
@@ -18,7 +18,8 @@ EVALUATE = "evaluate.model"
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Evaluate a model at the clients; ``by_client`` keeps each client's sums apart, for the coordinator to see."""
+    """Evaluate a model at the clients; ``by_client`` keeps each client's sums apart, for the coordinator to see;
+    a mean is then that of the median client."""
 
     channels: tuple[Channel, ...]
     to: Literal["everyone", "cohort"] = "everyone"
@@ -26,7 +27,7 @@ class Evaluation:
 
     def endpoints(self, cohort: Cohort) -> Mapping[str, Endpoint]:
         pipeline = compose(Spec(channels=self.channels, cohort=cohort), ())
-        aggregator = Aggregator(groups=0 if self.by_client else 1)
+        aggregator = ROWS if self.by_client else SUM
         return {EVALUATE: Endpoint(work=Evaluating(), pipeline=pipeline, aggregator=aggregator)}
 
     def round(self, state: Tree) -> Generator[Request, Released, Released]:

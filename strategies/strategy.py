@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
-from hansa.strategies.aggregate import SUM, Aggregator, Released, Totals
+from hansa.strategies.aggregate import ROWS, SUM, Aggregator, Released, Totals
 from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names, Pipeline
 from hansa.strategies.spec import Cohort
@@ -47,7 +47,7 @@ class Endpoint:
         return wire_BD, self.work.advance(after, self._sent(wire_BD, names, ctx))
 
     def _sent(self, wire_BD: Array, names: Names, ctx: Context) -> Tree:
-        alone = Aggregator(groups=0).empty(self.pipeline.wire, names)
+        alone = ROWS.empty(self.pipeline.wire, names)
         for group, (name, row_D) in enumerate(zip(names, wire_BD, strict=True)):
             alone.add(name, row_D, group)
         return self.pipeline.row.unpack(self.pipeline.decode(alone.sum_GD, ctx))

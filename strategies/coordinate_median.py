@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hansa.strategies.aggregate import Aggregator, median
+from hansa.strategies.aggregate import ROWS
 from hansa.strategies.bound import Bound
 from hansa.strategies.pipeline import Transform, compose
 from hansa.strategies.spec import Channel, Spec
@@ -31,11 +31,7 @@ class Median:
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         channels = (Channel(name="delta", shape=(problem.parameters,)), Channel(name="loss"))
         pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
-        return {
-            TRAIN: Endpoint(
-                work=LocalTraining(weighted=False), pipeline=pipeline, aggregator=Aggregator(groups=0, rule=median)
-            )
-        }
+        return {TRAIN: Endpoint(work=LocalTraining(weighted=False), pipeline=pipeline, aggregator=ROWS)}
 
     def init(self, model_P: Array) -> State:
         return {"model": model_P}

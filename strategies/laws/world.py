@@ -1,0 +1,111 @@
+"""A toy world: clients whose losses are parabolas, so that everything about them is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from hansa.strategies.keys import Context
+from hansa.strategies.pipeline import Names
+from hansa.strategies.spec import Channel
+from hansa.strategies.types import Array
+from hansa.strategies.work import Trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quadratic:
+    """A `Trainer` of N clients c00, c01, ...: client i has n_i examples and the loss a_i / 2 |x - t_i|^2.
+
+    ``pull_N``, ``target_NP`` and ``examples_N`` hold a, t and n. Training takes ``steps`` steps of size ``rate`` along
+    gradients with Gaussian ``noise``. ``personal`` counts private parameters, which seek t_i's first entries.
+    """
+
+    METRICS: ClassVar[tuple[Channel, ...]] = (Channel(name="loss"), Channel(name="examples", nonnegative=True))
+    """The channels of ``evaluate``: the sum of the examples' losses, and the number of examples."""
+
+    pull_N: Array
+    target_NP: Array
+    examples_N: Array
+    steps: int = 4
+    rate: float = 0.1
+    noise: float = 0.01
+    personal: int = 0
+
+    @classmethod
+    def of(cls, *, clients: int = 8, parameters: int = 5, seed: int = 0, **settings: float) -> Quadratic:
+        """Draw a world whose even and odd clients want opposite things.
+
+        >>> Quadratic.of(clients=3).names
+        ('c00', 'c01', 'c02')
+        """
+        rng = np.random.default_rng(seed)
+        sides_N1 = np.where(np.arange(clients) % 2, -3.0, 3.0)[:, None]
+        return cls(
+            pull_N=rng.uniform(0.2, 3, clients).astype(np.float32),
+            target_NP=(sides_N1 + rng.normal(size=(clients, parameters))).astype(np.float32),
+            examples_N=rng.integers(1, 100, clients),
+            **settings,  # type: ignore[arg-type]
+        )
+
+    @property
+    def names(self) -> Names:
+        """The clients' names, sorted."""
+        return tuple(f"c{i:02d}" for i in range(len(self.pull_N)))
+
+    @property
+    def parameters(self) -> int:
+        """P, the number of shared parameters."""
+        return int(self.target_NP.shape[1])
+
+    def optimum(self, weight_N: Array | None = None) -> Array:
+        """Return where the sum of the clients' losses, weighted or not, is least: shape (P,), float64."""
+        pull_N1 = (self.pull_N * (1.0 if weight_N is None else weight_N))[:, None].astype(np.float64)
+        return np.asarray((pull_N1 * self.target_NP).sum(axis=0) / pull_N1.sum())
+
+    def private(self, names: Names) -> Array:
+        return np.zeros((len(names), self.personal), np.float32)
+
+    def train(
+        self, model_P: Array, private_BQ: Array, names: Names, ctx: Context, correction_BP: Array | None = None
+    ) -> Trained:
+        pull_B1, target_BP = self._data(names)
+        noise_BKP = self.noise * np.stack([self._noise(name, ctx) for name in names])
+        x_BP, push = np.repeat(model_P[None], len(names), axis=0), 0.0 if correction_BP is None else correction_BP
+        for step in range(self.steps):
+            gradient_BP = pull_B1 * (x_BP - target_BP) + noise_BKP[:, step] + push
+            x_BP = x_BP - self.rate * gradient_BP
+        return Trained(
+            delta_BP=x_BP - model_P,
+            private_BQ=private_BQ + self.rate * pull_B1 * (target_BP[:, : self.personal] - private_BQ),
+            examples_B=self.examples_N[self._rows(names)],
+            loss_B=self._loss(x_BP, names),
+            travel_B=np.full(len(names), self.steps * self.rate),
+        )
+
+    def evaluate(self, model_P: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
+        """Return METRICS, with the private parameters in the place of the model's first."""
+        x_BP = np.repeat(model_P[None], len(names), axis=0)
+        x_BP[:, : self.personal] = private_BQ
+        examples_B = self.examples_N[self._rows(names)]
+        return {"loss": examples_B * self._loss(x_BP, names), "examples": examples_B}
+
+    def query(self, query: str, names: Names) -> dict[str, Array]:
+        """Return ``targets`` of shape (B, P), the sum of the examples' targets, and ``examples``, whatever is asked."""
+        examples_B = self.examples_N[self._rows(names)]
+        return {"targets": examples_B[:, None] * self._data(names)[1], "examples": examples_B}
+
+    def _rows(self, names: Names) -> list[int]:
+        return [self.names.index(name) for name in names]
+
+    def _data(self, names: Names) -> tuple[Array, Array]:
+        return self.pull_N[self._rows(names), None], self.target_NP[self._rows(names)]
+
+    def _noise(self, name: str, ctx: Context) -> Array:
+        """Gradient noise of a client, shape (steps, P): keyed by its name, so that no batching or order moves it."""
+        return ctx.learning(name, "noise").standard_normal((self.steps, self.parameters)).astype(np.float32)
+
+    def _loss(self, x_BP: Array, names: Names) -> Array:
+        pull_B1, target_BP = self._data(names)
+        return np.asarray(np.sum(pull_B1 / 2 * (x_BP - target_BP) ** 2, axis=1))

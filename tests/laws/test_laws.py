@@ -1,0 +1,166 @@
+"""Every piece keeps the laws. A later piece is one more line in STRATEGIES, TRANSFORMS, AGGREGATORS or LIMITS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from hansa.strategies import (
+    Aggregator,
+    Bound,
+    Evaluation,
+    FedAvg,
+    Median,
+    Quantise,
+    Request,
+    Scaffold,
+    laws,
+    median,
+)
+from hansa.strategies.laws import Quadratic
+
+CLIP = {"delta": 2.0, "loss": 50.0}
+CONTROLS = {**CLIP, "control": 1.0}
+BOUND = Bound(clip=CLIP, max_examples=128)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MedianOfMeans(Median):
+    """The median of the means of a few groups: robust, and each group is a sum."""
+
+    groups: int = 3
+
+    def endpoints(self, problem):
+        return {
+            name: replace(end, aggregator=Aggregator(groups=self.groups, rule=median))
+            for name, end in super().endpoints(problem).items()
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twice(FedAvg):
+    """Ask for the same rows twice, the second time whoever was counted, to halve the noise of rounding."""
+
+    def endpoints(self, problem):
+        return {name: replace(end, keep=True) for name, end in super().endpoints(problem).items()}
+
+    def round(self, state, now):
+        first = yield Request(endpoint="train.update", payload=state)
+        second = yield Request(endpoint="train.update", payload=state, to="counted")
+        step_P = (first.mean("delta", "weight") + second.mean("delta", "weight")) / 2
+        return {"model": state["model"] + step_P}, {}
+
+
+EVALUATION = Evaluation(channels=Quadratic.METRICS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated(FedAvg):
+    """Train, then evaluate what came out: rounds are put together with ``yield from``."""
+
+    evaluation: Evaluation = EVALUATION
+
+    def endpoints(self, problem):
+        return {**super().endpoints(problem), **self.evaluation.endpoints(problem.cohort)}
+
+    def round(self, state, now):
+        state, metrics = yield from super().round(state, now)
+        sums = yield from self.evaluation.round(state)
+        return state, {**metrics, "loss": float(sums.mean("loss", "examples"))}
+
+
+STRATEGIES = {
+    "fedavg": FedAvg(),
+    "fedavg, slow server": FedAvg(lr=0.5),
+    "fedavg, uniform": FedAvg(weighting="uniform"),
+    "fedavg, fixed denominator": FedAvg(denominator="expected"),
+    "fedavg, uniform and fixed": FedAvg(weighting="uniform", denominator="expected"),
+    "fedavg, clipped": FedAvg(pipeline=(BOUND,)),
+    "fedavg, one channel clipped": FedAvg(pipeline=(Bound(clip={"delta": 0.5}),)),
+    "fedavg, 16 bits": FedAvg(pipeline=(BOUND, Quantise())),
+    "fedavg, 32 bits": FedAvg(pipeline=(BOUND, Quantise(bits=32))),
+    "fedavg, fixed denominator, 16 bits": FedAvg(denominator="expected", pipeline=(BOUND, Quantise())),
+    "scaffold": Scaffold(),
+    "scaffold, clipped": Scaffold(pipeline=(Bound(clip=CONTROLS),)),
+    "scaffold, 16 bits": Scaffold(pipeline=(Bound(clip=CONTROLS), Quantise())),
+    "scaffold, 32 bits": Scaffold(pipeline=(Bound(clip=CONTROLS), Quantise(bits=32))),
+    "median": Median(),
+    "median, clipped": Median(pipeline=(BOUND,)),
+    "median, 16 bits": Median(pipeline=(BOUND, Quantise())),
+    "median of means": MedianOfMeans(),
+    "median of means, 16 bits": MedianOfMeans(pipeline=(BOUND, Quantise())),
+    "two requests": Twice(),
+    "two requests, 16 bits": Twice(pipeline=(BOUND, Quantise())),
+    "evaluated": Evaluated(),
+    "evaluated by client": Evaluated(evaluation=Evaluation(channels=Quadratic.METRICS, by_client=True)),
+}
+MIRRORS = {name: {"control": "scaffold"} for name in STRATEGIES if name.startswith("scaffold")}
+"""What of the server's state is the mean of a state of the clients."""
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_strategy(name):
+    laws.check_strategy(STRATEGIES[name], mirrors=MIRRORS.get(name))
+
+
+TRANSFORMS = {
+    "nothing bounded": (Bound(),),
+    "one channel bounded": (Bound(clip={"delta": 1.0}),),
+    "bounded": (BOUND,),
+    "bounded far away": (Bound(clip={"delta": 1e9, "loss": 1e30}),),
+    "bounded near zero": (Bound(clip={"delta": 1e-9, "loss": 1e-30}),),
+    "16 bits": (BOUND, Quantise()),
+    "32 bits": (BOUND, Quantise(bits=32)),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_transforms(name):
+    laws.check_transforms(TRANSFORMS[name])
+
+
+AGGREGATORS = {
+    "sum": Aggregator(),
+    "rows": Aggregator(groups=0, rule=median),
+    "median of means": Aggregator(groups=3, rule=median),
+}
+
+
+@pytest.mark.parametrize("way", [(Bound(),), (BOUND, Quantise())], ids=["real", "ring"])
+@pytest.mark.parametrize("name", AGGREGATORS)
+def test_aggregator(name, way):
+    laws.check_merge(AGGREGATORS[name], way)
+
+
+UNIFORM = FedAvg(weighting="uniform")
+ALIKE = Quadratic(
+    pull_N=np.ones(7, np.float32), target_NP=np.ones((7, 4), np.float32), examples_N=np.full(7, 9), noise=0
+)
+FAR = Bound(clip={"delta": 1e3, "loss": 1e6})
+LIMITS = {
+    "no clip at all": (FedAvg(), FedAvg(pipeline=(Bound(clip=None),)), {}),
+    "clip at infinity": (FedAvg(pipeline=(Bound(clip={"delta": np.inf, "loss": np.inf}),)), FedAvg(), {}),
+    "clip far away": (FedAvg(pipeline=(FAR,)), FedAvg(), {"atol": 1e-6}),
+    "uniform weights need no Bound": (FedAvg(weighting="uniform", pipeline=()), UNIFORM, {}),
+    "all answer what is expected": (FedAvg(weighting="uniform", denominator="expected"), UNIFORM, {}),
+    "fine rounding": (
+        FedAvg(weighting="uniform", pipeline=(BOUND, Quantise(bits=32))),
+        FedAvg(weighting="uniform", pipeline=(BOUND,)),
+        {"atol": 1e-5},
+    ),
+    "median of equals is their mean": (Median(), UNIFORM, {"world": ALIKE}),
+    "equal examples are uniform weights": (FedAvg(pipeline=(Bound(max_examples=9),)), UNIFORM, {"world": ALIKE}),
+    "median of two is their mean": (Median(), UNIFORM, {"cohort": 2, "atol": 1e-6}),
+    "one group of means is a mean": (MedianOfMeans(groups=1), UNIFORM, {}),
+    "asking twice exactly is asking once": (Twice(), FedAvg(), {}),
+    "evaluation learns nothing": (Evaluated(), FedAvg(), {}),
+    "no heterogeneity, no correction": (Scaffold(), UNIFORM, {"world": ALIKE, "atol": 1e-6}),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_limit(name):
+    strategy, limit, settings = LIMITS[name]
+    laws.check_limit(strategy, limit, **settings)
