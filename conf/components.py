@@ -36,6 +36,8 @@ ENTRY_POINTS = "hansa.strategies"
 PARTS = {"task": ("clients", "model", "data"), "strategy": ("endpoints", "init", "round")}
 """What a component of one's own must have."""
 
+GUIDES = {"task": "docs/tasks.md", "strategy": "docs/strategies.md"}
+
 _local: dict[str, type] = {}
 
 
@@ -76,7 +78,7 @@ def allow(group: str, target: str) -> type:
     missing = [part for part in PARTS[group] if not callable(getattr(found, part, None))]
     missing += sorted(getattr(found, "__abstractmethods__", set()) - set(missing))
     if missing:
-        raise CannotLoad(f"{group} {target} lacks {', '.join(f'{part}()' for part in missing)}: see docs/{group}s.md.")
+        raise CannotLoad(f"{group} {target} lacks {', '.join(f'{part}()' for part in missing)}: see {GUIDES[group]}.")
     _local[target] = found
     return found
 
@@ -161,7 +163,7 @@ def _told(error: Exception, path: Path | None = None) -> str:
     """Write an error in one line, with the line of one's own file where it arose."""
     text = (str(error).splitlines() or [""])[0]
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if path and frame.filename == str(path)]
+    lines = [frame.lineno for frame in frames if path and Path(frame.filename).resolve() == path.resolve()]
     lines = [error.lineno] if isinstance(error, SyntaxError) and error.lineno else lines
     return f"{f'line {lines[-1]}: ' if lines else ''}{type(error).__name__}: {text}"
 

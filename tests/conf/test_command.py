@@ -1,0 +1,224 @@
+"""What a person meets at the command line: results, and one line that says what, where and the remedy."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hansa.conf.main import run
+
+CODE = "from hansa.conf.main import main; main()"
+
+
+def hansa(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", CODE, *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def summary(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_a_run_leaves_its_results_and_prints_the_summary_last(tmp_path):
+    told = summary(hansa(tmp_path, "simulate", "rounds=2", "run_dir=run"))
+    files = {path.name for path in (tmp_path / "run").iterdir()}
+    assert files == {"config.yaml", "metrics.jsonl", "model.safetensors", "summary.json", "curves.svg"}
+    assert told == json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert list(told)[:6] == ["run_id", "task", "strategy", "rounds", "seed", "model_sha256"]
+    assert (told["task"], told["rounds"], told["clients"], told["stopped"]) == ("heart_disease", 2, 4, "finished")
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["rounds"] == 2
+
+
+def test_a_sweep_makes_one_run_of_each_combination_and_seeds_repeat(tmp_path):
+    done = hansa(tmp_path, "simulate", "-m", "rounds=1", "seed=1,2", "strategy=fedavg,median")
+    told = [json.loads(text) for text in done.stdout.splitlines()]
+    assert [(t["seed"], t["strategy"]) for t in told] == [(s, n) for s in (1, 2) for n in ("fedavg", "median")]
+    again = summary(hansa(tmp_path, "simulate", "rounds=1", "seed=2"))
+    assert [t["model_sha256"] == again["model_sha256"] for t in told] == [False, False, True, False]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["strategy.lrr=1"], "setting 'strategy.lrr' does not exist: nearest are strategy.lr,"),
+        (["ronds=1"], "setting 'ronds' does not exist: nearest are rounds"),
+        (["strategy=fedav"], "strategy=fedav does not exist: nearest are strategy=fedavg"),
+        (["rounds=many"], "rounds: Value 'many' of type 'str' could not be converted to Integer"),
+        (["rounds=0"], "rounds=0: it must be at least 1"),
+        (["client.lr=fast"], "client.lr='fast': it must be float"),
+        (["client.optimiser=sdg"], "client.optimiser='sdg': it is one of sgd, adam, adamw"),
+        (["client.device=cuda"], "client.device=cuda: this machine has none; use client.device=cpu"),
+        (["clients=5"], "this task has clients of its own"),
+        (["federation=warp"], "federation=warp: it is inline"),
+        (["cohort.size=9", "cohort.max=8"], "needs 1 <= min <= size <= max"),
+        (["cohort.deadline=0"], "it must be above 0 seconds"),
+        (["evaluation.to=nobody"], "evaluation.to=nobody: it is everyone or cohort"),
+        (["coordinator_key=luck"], "coordinator_key=luck: it is seed or entropy"),
+        (["strategy=scaffold", "client=adam"], "SCAFFOLD corrects every gradient of plain SGD"),
+        (["strategy._target_=os.system"], "'os.system' is none of Hansa's own components"),
+        (["cohort.min=5"], "4 clients are there and a round needs 5: start more clients"),
+        (["task.net=deep"], "task.net='deep'"),
+        (["task=./none.py:Mine"], "none.py is no file"),
+        (["task=./mine.py:Lost"], "has no class 'Lost': it has"),
+        (["task=./broken.py:Mine"], "broken.py does not import: line 3: ZeroDivisionError: division by zero"),
+        (["task=./unwritten.py:Mine"], "unwritten.py does not import: line 1: SyntaxError"),
+        (["task=./mine.py:Bare"], "lacks clients(), data(), model(): see docs/tasks.md"),
+        (["strategy=./mine.py:NoRule"], "lacks endpoints(), init(), round(): see docs/strategies.md"),
+        (["task=./mine.py:Private"], "private pattern 'nrom.*' matches no tensor of the model: nearest are"),
+        (["task.data_dir=data"], "cleveland.csv, line 3"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(tmp_path, monkeypatch, capsys, words, told):
+    (tmp_path / "broken.py").write_text("x = 1\n\ny = 1 / 0\n")
+    (tmp_path / "unwritten.py").write_text("class Mine(:\n")
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "data").mkdir()
+    shipped = Path(__file__).parents[2] / "fedtasks" / "data" / "heart_disease" / "cleveland.csv"
+    lines = shipped.read_text().splitlines()
+    lines[2] = lines[2].replace(",", ",x", 1)
+    (tmp_path / "data" / "cleveland.csv").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    assert run(["simulate", "rounds=1", "lost_rounds=1", *words]) == 1
+    text = capsys.readouterr().err
+    assert told in text and "Traceback" not in text
+    assert text.splitlines()[-1].startswith("hansa simulate: ")
+
+
+MINE = """
+from dataclasses import dataclass
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+from hansa.fedtasks import Data, Task
+from hansa.strategies import FedAvg
+
+class Bare(Task):
+    pass
+
+class NoRule:
+    pass
+
+@dataclass(frozen=True, kw_only=True)
+class Mine(Task):
+    width: int = 2
+    def clients(self): return ("a", "b")
+    def model(self): return nn.Linear(2, self.width)
+    def data(self, client): return Data(TensorDataset(torch.ones(4, 2), torch.zeros(4).long()))
+
+class Private(Mine):
+    private = ("nrom.*",)
+
+@dataclass(frozen=True, kw_only=True)
+class Failing(Mine):
+    def train(self, model, data, settings, rng):
+        raise ValueError("odd number of patients\\nsecond line")
+
+@dataclass(frozen=True, kw_only=True)
+class HalfFailing(Mine):
+    def data(self, client):
+        if client == "b":
+            raise OSError("disk is gone")
+        return super().data(client)
+
+@dataclass(frozen=True, kw_only=True)
+class Slower(FedAvg):
+    brake: float = 0.5
+    def round(self, state, now):
+        after, metrics = yield from super().round(state, now)
+        return {"model": state["model"] + self.brake * (after["model"] - state["model"])}, metrics
+"""
+
+
+def test_a_training_that_raises_names_client_round_stage_and_error(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    done = hansa(tmp_path, "simulate", "task=./mine.py:Failing", "rounds=9", "run_dir=run")
+    assert done.returncode == 1
+    assert "round 1: a is left out: training: ValueError: odd number of patients" in done.stderr
+    assert "3 rounds in a row were lost" in done.stderr.splitlines()[-1]
+    told = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert told["rounds"] == 3 and "3 rounds in a row were lost" in told["stopped"]
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_client_that_fails_does_not_stop_the_others(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    done = hansa(tmp_path, "simulate", "task=./mine.py:HalfFailing", "rounds=2")
+    assert summary(done)["failures"] == 4
+    assert "round 2: b is left out: loading data: OSError: disk is gone" in done.stderr
+
+
+def test_a_task_and_a_strategy_of_ones_own_have_settings_of_their_own(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    own = ["simulate", "rounds=2", "task=./mine.py:Mine", "task.width=3", "strategy=./mine.py:Slower"]
+    slow, still = (summary(hansa(tmp_path, *own, f"strategy.brake={brake}")) for brake in (0.3, 0.0))
+    assert (slow["task"], slow["strategy"]) == ("Mine", "Slower")
+    assert slow["model_sha256"] != still["model_sha256"]
+    done = hansa(tmp_path, *own, "strategy.brk=1")
+    assert "setting 'strategy.brk' does not exist: nearest are strategy.brake" in done.stderr
+
+
+def test_an_interrupted_run_keeps_what_it_has_learnt(tmp_path):
+    command = [sys.executable, "-c", CODE, "simulate", "rounds=100000", "run_dir=run"]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lines = tmp_path / "run" / "metrics.jsonl"
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not (lines.exists() and lines.read_text().count("\n") > 3):
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert err.splitlines()[-1].startswith("hansa simulate: interrupted; what was learnt") and "Traceback" not in err
+    assert json.loads(out.splitlines()[-1])["stopped"] == "interrupted"
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_debug_shows_where(tmp_path):
+    assert "Traceback" in hansa(tmp_path, "simulate", "rounds=0", "--debug").stderr
+
+
+def test_other_verbs(tmp_path):
+    for word in ("fedavg", "scaffold", "median", "heart_disease", "quantised", "adamw"):
+        assert word in hansa(tmp_path, "strategies").stdout
+    assert "hansa simulate" in hansa(tmp_path).stdout
+    assert hansa(tmp_path, "--version").stdout.startswith("hansa 0.")
+    assert hansa(tmp_path, "conquer").returncode == 2
+    assert "takes no 'all'" in hansa(tmp_path, "strategies", "all").stderr
+
+
+def test_an_installed_package_brings_a_strategy_and_runs_the_laws(tmp_path):
+    package = tmp_path / "source"
+    package.mkdir()
+    (package / "slowly.py").write_text(MINE)
+    (package / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        '[project]\nname = "slowly"\nversion = "1"\n[tool.setuptools]\npy-modules = ["slowly"]\n'
+        '[project.entry-points."hansa.strategies"]\nslowly = "slowly:Slower"\n'
+    )
+    install = [
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--target",
+        str(tmp_path / "site"),
+    ]
+    subprocess.run([sys.executable, "-m", *install, str(package)], check=True, capture_output=True)
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    run = [sys.executable, "-c", CODE, "simulate", "strategy=slowly", "strategy.brake=0.25", "rounds=1"]
+    done = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert summary(done)["strategy"] == "slowly"
+    laws = "from slowly import Slower; from hansa.strategies import laws; laws.check_strategy(Slower()); print('kept')"
+    done = subprocess.run([sys.executable, "-c", laws], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout == "kept\n", done.stderr

@@ -1,0 +1,67 @@
+"""Small runs for tests: a job from settings, its federation, and one that tampers with replies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from hansa.conf.compose import compose
+from hansa.conf.run import Run, assemble
+from hansa.fedclient.state import MemoryStates, States
+from hansa.fedlink.messages import Call, Reply
+from hansa.fedserver.coordinator import Coordinator
+from hansa.fedserver.records import Refusal, RoundRecord
+from hansa.simulations.inline import Inline
+from hansa.strategies.keys import from_seed
+from hansa.strategies.pipeline import Names
+
+HOSPITALS = ("cleveland", "hungary", "switzerland", "va_long_beach")
+
+
+@dataclass
+class Told:
+    """A watcher that remembers refusals."""
+
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def opened(self, record: RoundRecord, endpoint: str, names: Names) -> None: ...
+
+    def answered(self, record: RoundRecord, client: str) -> None: ...
+
+    def refused(self, record: RoundRecord, refusal: Refusal) -> None:
+        self.refusals.append(refusal)
+
+
+@dataclass
+class Tampered:
+    """Hands every reply to ``change``, which gives back the replies that arrive in its place."""
+
+    inner: Inline
+    change: Callable[[Reply, Call], list[Reply]]
+
+    def population(self) -> Names:
+        return self.inner.population()
+
+    def ask(self, calls: dict[str, Call], seconds: float | None) -> Iterator[Reply]:
+        for reply in self.inner.ask(calls, seconds):
+            yield from self.change(reply, calls[reply.client])
+
+
+def run_of(*settings: str) -> Run:
+    return assemble(*compose(["task=heart_disease", "rounds=3", "evaluation.every=0", *settings]))
+
+
+def inline(run: Run, names: Names = HOSPITALS, states: States | None = None) -> Inline:
+    return Inline(run.site(states or MemoryStates(), from_seed(run.job.seed, "client")), names)
+
+
+def coordinator(run: Run, federation: Inline | Tampered | None = None) -> Coordinator:
+    return Coordinator(
+        job=run.job,
+        federation=federation or inline(run),
+        run="run",
+        own=from_seed(run.job.seed, "coordinator"),
+        clock=time.perf_counter,
+        watch=Told(),
+    )
