@@ -73,7 +73,7 @@ def job() -> Job:
         evaluation=Evaluation(channels=(Channel(name="examples"), Channel(name="loss"))),
         metrics=[],
         cohort=CohortPolicy(max=CLIENTS),
-        rounds=3,
+        rounds=7,
         evaluate_every=0,
         lost_rounds=1,
         seed=1,
@@ -116,7 +116,7 @@ def throughput() -> tuple[float, float]:
     federation, spec = run.federation, run.job.endpoints["train.update"].pipeline.wire
     assert isinstance(federation, Generated)
     whole = min(record.seconds for record in run.rounds())
-    return CLIENTS * MODEL_MB / 1000 / whole, whole / min(adding(spec, federation.rows) for _ in range(3))
+    return CLIENTS * MODEL_MB / 1000 / whole, whole / min(adding(spec, federation.rows) for _ in range(7))
 
 
 def adding(spec: exact.Spec, rows: list[Array]) -> float:

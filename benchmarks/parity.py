@@ -45,9 +45,9 @@ def simulated(settings: tuple[str, ...], folder: Path) -> dict[str, Any]:
 def main() -> None:
     same = True
     with tempfile.TemporaryDirectory() as folder, script().fleet(Path(folder)) as deployed:
-        for name, case in CASES.items():
+        for number, (name, case) in enumerate(CASES.items()):
             settings = ("task=heart_disease", "seed=1", f"rounds={ROUNDS}", f"evaluation.every={ROUNDS}", *case)
-            here = simulated(settings, Path(folder) / name)
+            here = simulated(settings, Path(folder) / f"inline-{number}")
             start = time.monotonic()
             there = deployed(*settings)
             same &= here["model_sha256"] == there["model_sha256"]
