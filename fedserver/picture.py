@@ -7,16 +7,17 @@ from html import escape
 
 from hansa.fedserver.records import RoundRecord
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 220, 52, 14, 34, 34
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 220, 64, 14, 34, 34
 INK, FAINT, LINE = "#1f2933", "#cbd2d9", "#0b6e99"
 
 Point = tuple[int, float]
 
 
-def curves(records: Sequence[RoundRecord], title: str = "") -> str:
-    """Draw every metric over rounds, two panels a row; an empty run gives an empty picture."""
+def curves(records: Sequence[RoundRecord], title: str) -> str:
+    """Draw every metric over rounds, two panels a row, but no metric's own error; a run without any is blank."""
     learnt = [record for record in records if record.round > 0]
-    names = sorted({name for record in learnt for name, value in record.metrics.items() if value is not None})
+    known = {name for record in learnt for name, value in record.metrics.items() if value is not None}
+    names = sorted(name for name in known if not name.endswith("_error"))
     panels = [_panel(index, name, _points(learnt, name)) for index, name in enumerate(names)]
     width, height = 2 * WIDTH, max(1, -(-len(names) // 2)) * HEIGHT
     return (

@@ -60,7 +60,7 @@ class RunDirectory:
     def summary(self, summary: Mapping[str, Any]) -> None:
         """Write the summary and the picture of the curves."""
         self._replace("summary.json", (json.dumps(summary, indent=2) + "\n").encode())
-        self._replace("curves.svg", curves(self.records).encode())
+        self._replace("curves.svg", curves(self.records, self.path.name).encode())
 
     def _replace(self, name: str, content: bytes) -> None:
         path, fresh = self.path / name, self.path / f".{name}.new"

@@ -68,7 +68,7 @@ def test_the_picture_has_a_panel_for_each_metric_that_is_known():
     tree = ElementTree.fromstring(curves(RECORDS, "a & b"))
     names = [node.text for node in tree.iter("{http://www.w3.org/2000/svg}text") if node.get("font-weight") == "bold"]
     assert names == ["a<b", "loss"]
-    assert ElementTree.fromstring(curves([])).get("width") == "720"
+    assert ElementTree.fromstring(curves([], "empty")).get("width") == "720"
 
 
 def test_a_line_says_who_was_counted_and_what_is_not_known():
