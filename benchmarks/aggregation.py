@@ -2,7 +2,14 @@
 
     python benchmarks/aggregation.py
 
-RESULT
+Measured on 2 cores of an AMD EPYC, 2026-11-24, other work on the machine, three runs:
+
+    memory above idle   12.1 MB = 3.02 x the model: 2 x for the int64 total, 1 x for the row, 0.1 MB of buffers
+    rows aggregated     1.06, 1.10 and 1.22 GB/s, screening and bookkeeping included
+    their cost          17, 26 and 45 % over adding alone
+
+The goals were 3 x, 1 GB/s and 30 %. The 0.02 are the buffers, which do not grow with the model. The cost of screening
+is two passes over each row, for its least and largest entry; the spread is the machine's.
 """
 
 from __future__ import annotations
