@@ -147,7 +147,7 @@ def placed(way: str, place: str, values: Values) -> Iterator[tuple[tuple[str, st
 def table(found: Sequence[Scores]) -> Table:
     """Lay out means over splits, and the range of the middle 95 % of splits."""
     title = f"mean over {len(found)} random splits \\[middle 95 % of them], on patients kept for testing"
-    out = Table(title=title, title_justify="left")
+    out = Table(title=title, title_justify="left", padding=0)
     out.add_column("")
     for way in WAYS:
         out.add_column(f"{way}\nAUC", justify="center")
@@ -163,13 +163,13 @@ def told(values: Sequence[float | None]) -> str:
     """Write a cell; a metric that some split cannot tell is n/a.
 
     >>> told([0.5, 0.7]), told([0.5, None])
-    ('.600\\n[.505 .695]', 'n/a')
+    ('.600\\n.51-.69', 'n/a')
     """
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return "n/a"
     low, high = np.percentile(known, [2.5, 97.5])
-    return f"{np.mean(known):.3f}\n[{low:.3f} {high:.3f}]".replace("0.", ".")
+    return f"{np.mean(known):.3f}\n{low:.2f}-{high:.2f}".replace("0.", ".")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
 
 
 def row(text: str, place: str) -> list[str]:
-    line = next(line for line in text.splitlines() if re.match(rf"\W+{place} ", line))
+    line = next(line for line in text.splitlines() if re.match(rf"\W+{place}\b", line))
     return [cell.strip() for cell in line.split("│")[2:-1]]
 
 
