@@ -67,7 +67,8 @@ def check_state(strategy: Strategy, world: Quadratic = WORLD) -> None:
     rounds repeat; neither the state nor what a request carries is changed in place.
     """
     steps = play(strategy, world).steps
-    demand_same(_shape(steps[0].before["model"]), _shape(steps[-1].after["model"]), "the model before and after rounds")
+    start = _shape(np.zeros(world.parameters, np.float32))
+    demand_same(start, _shape(steps[-1].after["model"]), "the model before and after rounds")
     for step in (*reversed(steps), *steps):
         copied(step.after, "the state that a round returns")
         _replay(strategy, step)
@@ -139,4 +140,4 @@ def _demand_request(recorded: Request | None, request: Request, what: str) -> No
 
 
 def _shape(model_P: Array) -> State:
-    return {"float32 of this shape": np.zeros(model_P.shape, np.float32).astype(model_P.dtype)}
+    return {"model": np.zeros(model_P.shape, model_P.dtype)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -15,9 +15,11 @@ from hansa.strategies import (
     Evaluation,
     FedAvg,
     LocalTraining,
+    Median,
     Question,
     Request,
     Scaffold,
+    Totals,
     laws,
     median,
 )
@@ -105,6 +107,71 @@ class Wide(FedAvg):
         return {"model": np.append(after["model"], np.float32(0))}, metrics
 
 
+class Double(FedAvg):
+    """Keeps its model in another type than the clients'."""
+
+    def init(self, model_P):
+        return {"model": model_P.astype(np.float64)}
+
+    def round(self, state, now):
+        after, metrics = yield from super().round(state, now)
+        return {"model": after["model"].astype(np.float64)}, metrics
+
+
+class Overwriting(FedAvg):
+    """Changes the state that it was handed."""
+
+    def round(self, state, now):
+        after, metrics = yield from super().round(state, now)
+        state["model"] += after["model"]
+        return after, metrics
+
+
+class Floats(Totals):
+    """Has the precision of a float32 sum, which depends on the order of its rows."""
+
+    def add(self, client, row_D, group):
+        super().add(client, row_D, group)
+        self.sum_GD[:] = self.sum_GD.astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Floating(Aggregator):
+    """Uses them."""
+
+    def empty(self, spec, names):
+        return Floats(**vars(super().empty(spec, names)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByArrival(Aggregator):
+    """Deals clients to groups as they come."""
+
+    seen: list = field(default_factory=list)
+
+    def group(self, client, names, ctx):
+        self.seen.append(client)
+        return len(self.seen) % self.groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByRank(Aggregator):
+    """Deals clients to groups by their place in the cohort, so that one who goes moves others."""
+
+    def group(self, client, names, ctx):
+        return names.index(client) % self.groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouped(Median):
+    """The median with another aggregator."""
+
+    aggregator: Aggregator
+
+    def endpoints(self, problem):
+        return {name: replace(end, aggregator=self.aggregator) for name, end in super().endpoints(problem).items()}
+
+
 class Lost(FedAvg):
     """Asks for an endpoint that is none."""
 
@@ -133,6 +200,11 @@ class Unsent(ScaffoldTraining):
     [
         (laws.check_block, Training(work=ByPosition()), "blocks of 1"),
         (laws.check_order, Remembering(), "shuffled"),
+        (laws.check_order, Grouped(aggregator=ByArrival(groups=3, rule=median)), "shuffled"),
+        (laws.check_order, Grouped(aggregator=Floating()), "shuffled"),
+        (laws.check_absence, Grouped(aggregator=ByRank(groups=3, rule=median)), "lost, and c01 never asked"),
+        (laws.check_state, Overwriting(), "the payload of 'train.update' when|the state handed in"),
+        (laws.check_state, Double(), "the model.*in type or shape: float32.*float64"),
         (laws.check_block, Training(work=InPlace()), "after clients worked on it"),
         (laws.check_state, Remembering(), "the state after round"),
         (laws.check_state, Grudge(), "the payload of 'train.update' when"),
@@ -180,6 +252,23 @@ def swells(pipeline):
     return {"encode": lambda rows, names, ctx: 2 * pipeline.encode(rows, names, ctx)}
 
 
+def by_position(pipeline):
+    def encode(rows, names, ctx):
+        keyed_BD = np.stack([ctx.secret(str(i), "dither").random(rows.shape[1]) for i in range(len(rows))])
+        return pipeline.encode((rows + keyed_BD * 1e-3).astype(np.float32), names, ctx)
+
+    return {"encode": encode}
+
+
+def writes(pipeline):
+    def encode(rows, names, ctx):
+        wire_BD = pipeline.encode(rows, names, ctx)
+        rows[:] = 0
+        return wire_BD
+
+    return {"encode": encode}
+
+
 def counts(pipeline):
     return {"encode": lambda rows, names, ctx: pipeline.encode(rows, names, ctx) / len(names)}
 
@@ -191,11 +280,19 @@ def counts(pipeline):
         (laws.check_influence, swells, "encoded as it should be, was refused"),
         (laws.check_screen, mends, "entered the sum"),
         (laws.check_encoding, counts, "encoded alone, and in a block"),
+        (laws.check_encoding, by_position, "encoded alone, and in a block"),
+        (laws.check_encoding, writes, "before and after they were encoded|encoded alone"),
     ],
 )
 def test_a_broken_transform_is_caught(check, change, words):
     with pytest.raises(AssertionError, match=words):
         check((Altered(change), Bound(clip={"delta": 0.5, "loss": 50.0}, max_examples=128)))
+
+
+@pytest.mark.parametrize("aggregator", [Floating(), ByArrival(groups=3, rule=median)], ids=["floats", "by arrival"])
+def test_totals_that_depend_on_order_or_parts_are_caught(aggregator):
+    with pytest.raises(AssertionError, match="the total of all, and of the parts"):
+        laws.check_merge(aggregator, (Bound(),))
 
 
 def test_a_rule_that_prefers_a_group_is_caught():

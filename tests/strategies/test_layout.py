@@ -36,7 +36,7 @@ def test_tensors_come_back_with_their_shapes_and_types():
     assert back.keys() == NORM.keys() - {"mask"}
     for name, tensor in back.items():
         assert tensor.dtype == NORM[name].dtype and tensor.shape == NORM[name].shape
-        assert np.array_equal(tensor, NORM[name])
+        assert isinstance(tensor, np.ndarray) and np.array_equal(tensor, NORM[name])
     assert lay.unpack(lay.pack(NORM, "frozen"), "frozen")["mask"].tolist() == [True, False]
 
 
@@ -77,6 +77,8 @@ def test_integers_that_a_float_cannot_hold_are_refused():
     lay = Layout.of({"steps": np.array(0, np.int64)})
     with pytest.raises(LayoutError, match="'steps' holds integers above"):
         lay.pack({"steps": np.array(2**24 + 1)}, "shared")
+    with pytest.raises(LayoutError, match="'steps' holds integers above"):
+        lay.pack({"steps": np.array(-(2**63))}, "shared")
 
 
 def test_a_vector_of_another_model_is_refused():
