@@ -20,7 +20,7 @@ def words(wire: str, site: str) -> list[str]:
     What is a place's own (paths, the device) counts only from ``site``; so does code: where the run names a file, the
     place names its own copy, as in ``task=/path/mine.py:MyTask``. Raises ConfigError.
     """
-    ours = shlex.split(site)
+    ours = _split(site)
     for word in ours:
         if _key(word) not in SITE and not is_file(word):
             raise WrongValue(
@@ -37,11 +37,22 @@ def words(wire: str, site: str) -> list[str]:
 
 
 def _sent(wire: str) -> list[str]:
-    sent = shlex.split(wire)
+    sent = _split(wire)
     for word in sent:
+        if "{" in word and any(f"{own}.".startswith(f"{_key(word)}.") for own in SITE):
+            raise WrongValue(
+                f"{word!r} came with the run: it could set what is this place's own; send single settings."
+            )
         if not PLAIN.fullmatch(word) or word.startswith("hydra"):
             raise WrongValue(f"{word!r} came with the run: only plain settings, name=value, may come over the wire.")
     return sent
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise WrongValue(f"the settings {line!r} cannot be read ({error}): close every quote.") from None
 
 
 def _key(word: str) -> str:

@@ -30,7 +30,7 @@ class HansaApp(ClientApp):
 
     def __call__(self, message: Message, context: Context) -> Message:
         torch.set_num_threads(1)
-        run = _run(str(context.run_config["hansa"]), str(context.node_config.get("hansa-site", "")))
+        run = _run(_wire(context), str(context.node_config.get("hansa-site", "")))
         site = run.site(_states(context), secrets.token_bytes(32))
         return reply_message(site.answer(read_call(message), _name(context, run)), message)
 
@@ -41,6 +41,12 @@ app = HansaApp()
 @functools.lru_cache(1)
 def _run(wire: str, site: str) -> Run:
     return assemble(*compose(words(wire, site)))
+
+
+def _wire(context: Context) -> str:
+    if "hansa" not in context.run_config:
+        raise SettingsError("this run brought no settings: start it with --run-config 'hansa=\"task=NAME ...\"'.")
+    return str(context.run_config["hansa"])
 
 
 def _name(context: Context, run: Run) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,8 @@ class States(Protocol):
 
 
 COMMITTED, STAGED, KEPT = "committed", "staged", "kept"
+LONGEST = 150
+"""Characters of a name that its folder shows."""
 
 
 def settle(states: States, run: str, client: str, counted: Tag | None) -> dict[str, Array]:
@@ -84,10 +87,10 @@ class DiskStates:
             return None
         try:
             arrays = load_file(path)
-            tag = arrays.pop("hansa.tag")
-        except (SafetensorError, KeyError, OSError) as error:
+            round, request = arrays.pop("hansa.tag").tolist()
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise StateLost(f"state file {path} cannot be read ({error}): restore it, or start a new run.") from None
-        return Version((int(tag[0]), int(tag[1])), arrays)
+        return Version((round, request), arrays)
 
     def write(self, run: str, client: str, slot: str, version: Version | None) -> None:
         path = self._path(run, client, slot)
@@ -102,4 +105,10 @@ class DiskStates:
         fresh.replace(path)
 
     def _path(self, run: str, client: str, slot: str) -> Path:
-        return self.root / quote(run, safe="") / quote(client, safe="") / f"{slot}.safetensors"
+        return self.root / _folder(run) / _folder(client) / f"{slot}.safetensors"
+
+
+def _folder(name: str) -> str:
+    """Return the one folder of a name, whatever it holds; what is too long for a file system ends in a hash."""
+    text = quote(name, safe="").replace(".", "%2E") or "%"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}%%{hashlib.sha256(name.encode()).hexdigest()}"

@@ -52,6 +52,8 @@ class TorchWork:
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(self._kind(name) in ("shared", "private"))
         self.model.to(self.settings.device)
+        frozen = [entry.name for entry in self.layout.entries if entry.kind == "frozen"]
+        self._frozen = {name: buffer.clone() for name, buffer in self.model.named_buffers() if name in frozen}
         self.data = functools.lru_cache(CACHED)(self._data)
 
     def fit(self, fitted: Array) -> None:
@@ -161,6 +163,9 @@ class TorchWork:
     def _load(self, model_P: Array, private_Q: Array) -> None:
         load(self.model, self.layout, model_P, "shared")
         load(self.model, self.layout, private_Q, "private")
+        for name, value in self._frozen.items():  # BatchNorm moves its statistics without being asked
+            self.model.get_buffer(name).copy_(value)
+        self.model.zero_grad()
 
     def _evaluate(self, model_P: Array, private_Q: Array, name: str) -> dict[str, Array]:
         examples = self.data(name).test

@@ -11,7 +11,7 @@ from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 from hansa.fedlink.errors import MalformedMessage
-from hansa.fedlink.messages import Call, Failure, Reply
+from hansa.fedlink.messages import Call, Failure, Reply, Tag
 from hansa.strategies.types import Array, Tree
 
 RAW = "hansa.raw"
@@ -45,16 +45,15 @@ def _call_message(call: Call, node: int, seconds: float | None, shared: dict[int
 def read_call(message: Message) -> Call:
     """Unwrap a call; raises MalformedMessage."""
     head, content = _read_head(message), message.content
-    counted = _get(head, "counted", list)
     return Call(
         endpoint=message.metadata.message_type,
         run=_get(head, "run", str),
         round=_get(head, "round", int),
         request=_get(head, "request", int),
         digest=_get(head, "digest", str),
-        counted=(int(counted[0]), int(counted[1])) if len(counted) == 2 else None,
+        counted=_counted(head),
         payload=_tree(content, "payload"),
-        fitted=_tree(content, "fitted")["fitted"] if "fitted" in content else None,
+        fitted=_single(content, "fitted"),
     )
 
 
@@ -92,7 +91,7 @@ def read_reply(message: Message) -> Reply:
         request=_get(head, "request", int),
         digest=_get(head, "digest", str),
         staged=_get(head, "staged", bool),
-        row=_tree(content, "row").get("row") if "row" in content else None,
+        row=_single(content, "row"),
         failure=failure,
         settings=_settings(head),
     )
@@ -116,7 +115,8 @@ def _head(fields: dict[str, Any]) -> ConfigRecord:
 
 def _read_head(message: Message) -> ConfigRecord:
     if message.has_error():
-        raise MalformedMessage(f"Flower's error {message.error.code}: {message.error.reason or 'no reason given'}")
+        reason = _line(message.error.reason or "no reason given", 500)
+        raise MalformedMessage(f"Flower's error {message.error.code}: {reason}")
     head = message.content.config_records.get("hansa")
     if head is None or head.get("version") != VERSION:
         raise MalformedMessage(
@@ -128,8 +128,26 @@ def _read_head(message: Message) -> ConfigRecord:
 def _get(head: ConfigRecord, field: str, kind: type) -> Any:
     value = head.get(field)
     if type(value) is not kind:
-        raise MalformedMessage(f"the message's {field} is {value!r}, not a {kind.__name__}: install the same hansa.")
+        told = _line(repr(value))
+        raise MalformedMessage(f"the message's {field} is {told}, not a {kind.__name__}: install the same hansa.")
     return value
+
+
+def _counted(head: ConfigRecord) -> Tag | None:
+    counted = _get(head, "counted", list)
+    if not counted:
+        return None
+    if len(counted) != 2 or any(type(part) is not int for part in counted):
+        raise MalformedMessage(
+            f"the message's counted is {_line(repr(counted))}, not a round and a request: install the same hansa."
+        )
+    return counted[0], counted[1]
+
+
+def _line(text: str, most: int = 80) -> str:
+    """Cut what others wrote to a piece of one line."""
+    line = " ".join(text[: 4 * most].split())
+    return line if len(line) <= most else f"{line[:most]}..."
 
 
 def _settings(head: ConfigRecord) -> dict[str, str] | None:
@@ -137,15 +155,20 @@ def _settings(head: ConfigRecord) -> dict[str, str] | None:
         return None
     try:
         return {str(name): str(value) for name, value in dict(json.loads(_get(head, "settings", str))).items()}
-    except (ValueError, TypeError) as error:
-        raise MalformedMessage(f"the message's settings cannot be read ({error}): install the same hansa.") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        told = _line(str(error))
+        raise MalformedMessage(f"the message's settings cannot be read ({told}): install the same hansa.") from None
 
 
 def _arrays(tree: Tree) -> ArrayRecord:
-    return ArrayRecord({name: _pack(array) for name, array in tree.items()})
+    return ArrayRecord({name: _pack(name, array) for name, array in tree.items()})
 
 
-def _pack(array: Array) -> FlowerArray:
+def _pack(name: str, array: Array) -> FlowerArray:
+    if array.dtype.name not in TYPES:
+        raise MalformedMessage(
+            f"array {name!r} is {array.dtype}: Hansa sends {', '.join(TYPES)}; convert it by astype."
+        )
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     return FlowerArray(dtype=array.dtype.name, shape=tuple(array.shape), stype=RAW, data=little.tobytes())
 
@@ -157,17 +180,28 @@ def _tree(content: RecordDict, name: str) -> dict[str, Array]:
     return {str(key): _unpack(str(key), value) for key, value in record.items()}
 
 
+def _single(content: RecordDict, name: str) -> Array | None:
+    """Return the array that may be there, in a record of its own name."""
+    if name not in content:
+        return None
+    tree = _tree(content, name)
+    if tree.keys() != {name}:
+        raise MalformedMessage(f"the message's {name} is not one array: install the same hansa on both sides.")
+    return tree[name]
+
+
 def _unpack(name: str, array: FlowerArray) -> Array:
     """View the bytes as an array; nothing is copied and nothing but numbers can come out."""
     if array.stype != RAW or array.dtype not in TYPES:
-        raise MalformedMessage(
-            f"array {name!r} is {array.stype}/{array.dtype}: Hansa sends {RAW} of {', '.join(TYPES)}."
-        )
+        told = _line(f"{array.stype}/{array.dtype}")
+        raise MalformedMessage(f"array {_line(name)!r} is {told}: Hansa sends {RAW} of {', '.join(TYPES)}.")
     dtype = np.dtype(array.dtype).newbyteorder("<")
-    if any(side < 0 for side in array.shape) or len(array.data) != dtype.itemsize * int(
-        np.prod(array.shape, dtype=object)
-    ):
+    try:
+        if any(side < 0 for side in array.shape):
+            raise ValueError
+        return np.frombuffer(array.data, dtype).reshape(array.shape)
+    except (ValueError, OverflowError):
+        told = _line(str(array.shape))
         raise MalformedMessage(
-            f"array {name!r} of shape {array.shape} has {len(array.data)} bytes: it was cut or forged."
-        )
-    return np.frombuffer(array.data, dtype).reshape(array.shape)
+            f"array {_line(name)!r} of shape {told} has {len(array.data)} bytes: it was cut or forged."
+        ) from None

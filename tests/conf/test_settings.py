@@ -77,6 +77,8 @@ def test_the_digest_moves_with_a_file(tmp_path):
         "strategy=/tmp/evil.py:Rule",
         "task@here=digits",
         "-m",
+        "task={data_dir:/x}",
+        "task='",
     ],
 )
 def test_only_plain_settings_come_over_the_wire(wire):

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+from importlib.resources import files
+
 import numpy as np
 import pytest
-from flwr.app import Context, RecordDict
+from flwr.app import Context, Message, RecordDict
+from flwr.common.serde import context_from_proto, context_to_proto
+from flwr.proto.message_pb2 import Context as ProtoContext
 from flwr.supercore.task_identity import TaskIdentity
 
-from hansa.conf.errors import ConfigError
+from hansa.conf.errors import ConfigError, WrongValue
 from hansa.fedclient.app import app
 from hansa.fedclient.errors import SettingsError
+from hansa.fedlink.errors import MalformedMessage
 from hansa.fedlink.flower import call_messages, read_reply
 from hansa.fedlink.messages import SETTLE, Call
 from tests.places import HOSPITALS, inline, run_of
 
+run_of = functools.cache(run_of)
 TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 2, 3
 WIRE = "task=heart_disease strategy=scaffold"
 NAMED = {"hansa-client": "hungary"}
@@ -71,3 +79,133 @@ def test_code_does_not_come_over_the_wire():
 def test_a_site_reads_its_own_folder(tmp_path):
     there, _ = ask(context({**NAMED, "hansa-site": f"task.data_dir={tmp_path}"}))
     assert there.failure.stage == "loading data"
+
+
+def test_a_site_setting_reaches_the_work(tmp_path):
+    (tmp_path / "hungary.csv").write_bytes(
+        (files("hansa.fedtasks") / "data" / "heart_disease" / "hungary.csv").read_bytes()
+    )
+    there, here = ask(context({**NAMED, "hansa-site": f"task.data_dir='{tmp_path}' client.device=cpu"}))
+    assert there.failure is None and np.array_equal(there.row, here.row), "paths are no part of the digest"
+
+
+@pytest.mark.parametrize("site", ["rounds=9", "client.lr=1", "seed=7", "task=digits"])
+def test_a_site_setting_that_is_the_runs_own_is_refused(site):
+    with pytest.raises(WrongValue, match=r"is not a place's own setting: it sets client\.device, federation, run_dir"):
+        ask(context({**NAMED, "hansa-site": site}))
+
+
+def test_the_places_own_copy_of_a_file_is_used_and_its_hash_compared(tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_text("from hansa.fedtasks.heart_disease import HeartDisease\nclass Mine(HeartDisease): ...\n")
+    node = {**NAMED, "hansa-site": f"task={mine}:Mine"}
+    there, _ = ask(context(node, "task=./theirs.py:Mine strategy=scaffold"))
+    assert there.failure.kind == "DigestDiffers"
+    assert there.settings["task file"] == f"SHA-256 {hashlib.sha256(mine.read_bytes()).hexdigest()}"
+    assert str(tmp_path) not in "".join(there.settings.values())
+
+
+@pytest.mark.parametrize("own", ["task.data_dir=/etc", "client.device=cuda", "run_dir=/etc/x", "federation=elsewhere"])
+def test_a_places_own_settings_do_not_come_over_the_wire(own):
+    there, here = ask(context(NAMED, f"{WIRE} {own}"))
+    assert there.failure is None and np.array_equal(there.row, here.row)
+
+
+@pytest.mark.parametrize("own", ["task={data_dir:/nowhere}", "client={device:cuda}", "'task={data_dir: /nowhere}'"])
+def test_a_places_own_settings_do_not_come_inside_others(own):
+    try:
+        there, here = ask(context(NAMED, f"{WIRE} {own}"))
+    except ConfigError:
+        return
+    assert there.failure is None and np.array_equal(there.row, here.row)
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        "task=./evil.py:X",
+        "strategy=/tmp/evil.py:X",
+        "'task=[./evil.py:X]'",
+        "task._target_=os.system",
+        "task._target_=./evil.py:X",
+        "client._target_=builtins.exec",
+        "pipeline.bound._target_=subprocess.run",
+        "+a=1",
+        "++rounds=1",
+        "~task",
+        "~strategy.lr",
+        "hydra.run.dir=/x",
+        "hydra/launcher=joblib",
+        "hydra.searchpath=[file:///tmp]",
+        "task@elsewhere=digits",
+        "task.net=${oc.env:HOME}",
+        "'task.net=${oc.env:HOME}'",
+        r"task.net=\${oc.env:HOME}",
+        "task.data_dir=${oc.env:HOME}",
+        "seed=${hydra:runtime.cwd}",
+        "--multirun",
+        "--config-dir=/tmp",
+        "evil",
+    ],
+)
+def test_code_deletions_additions_and_interpolations_are_refused_in_one_line(wire, monkeypatch):
+    monkeypatch.setenv("HOME", "a secret of this place")
+    with pytest.raises(ConfigError) as refused:
+        ask(context(NAMED, f"{WIRE} {wire}"))
+    assert "\n" not in str(refused.value) and "a secret" not in str(refused.value)
+
+
+def test_a_run_without_settings_is_told_how_to_bring_them():
+    where = context(NAMED)
+    where.run_config = {}
+    with pytest.raises(SettingsError, match="--run-config 'hansa="):
+        ask(where)
+
+
+def test_partitions_are_places_among_the_sorted_names():
+    names = [ask(context({"partition-id": i, "num-partitions": 4}))[0].client for i in range(4)]
+    assert tuple(names) == HOSPITALS
+    named = ask(context({"partition-id": 0, "hansa-client": "switzerland"}))[0]
+    assert named.client == "switzerland", "a name goes before a partition"
+
+
+@pytest.mark.parametrize("node", [{}, {"partition-id": -1}, {"partition-id": 4}, {"num-partitions": 4}])
+def test_a_node_without_a_name_is_refused_with_the_remedy(node):
+    with pytest.raises(SettingsError, match="this node has no client name: start it with --node-config") as refused:
+        ask(context(node))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_state_in_flowers_context_survives_its_way_through_bytes():
+    """Between two messages Flower keeps the context outside the process that worked."""
+    where, steady = context(NAMED), context(NAMED)
+    for round, counted in ((1, None), (2, (1, 0)), (3, (2, 0))):
+        there, here = (ask(one, round=round, counted=counted)[0] for one in (where, steady))
+        assert there.failure is None and there.staged and np.array_equal(there.row, here.row)
+        where = context_from_proto(ProtoContext.FromString(context_to_proto(where).SerializeToString()))
+
+
+def test_a_state_directory_outlives_the_node(tmp_path):
+    node, steady, counted = {**NAMED, "state-dir": str(tmp_path)}, context(NAMED), None
+    for round in (1, 2, 3):
+        there, here = (ask(one, round=round, counted=counted)[0] for one in (context(node), steady))
+        assert there.failure is None and there.staged and np.array_equal(there.row, here.row)
+        counted = (round, 0)
+    assert context(node).state == RecordDict() and (tmp_path / "run" / "hungary" / "staged.safetensors").is_file()
+
+
+def test_a_lost_answer_leaves_no_trace_at_a_node():
+    lossy, clean = context(NAMED), context(NAMED)
+    for where in (lossy, clean):
+        ask(where)
+    ask(lossy, round=2, counted=(1, 0))
+    there, here = (ask(where, round=3, counted=(1, 0))[0] for where in (lossy, clean))
+    assert np.array_equal(there.row, here.row)
+
+
+def test_a_malformed_message_is_refused_before_any_work():
+    where = context(NAMED)
+    message = Message(RecordDict(), dst_node_id=7, message_type="train.scaffold")
+    with pytest.raises(MalformedMessage, match="not Hansa's"):
+        app(message, where)
+    assert not where.state
