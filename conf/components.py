@@ -75,12 +75,16 @@ def allow(group: str, target: str) -> type:
         classes = [k for k, v in vars(module).items() if isinstance(v, type) and v.__module__ == module.__name__]
         near = difflib.get_close_matches(name, classes, 3, 0.0)
         raise CannotLoad(f"{path} has no class {name!r}: it has {', '.join(near) or 'no class at all'}.")
+    _check_parts(group, target, found)
+    _local[target] = found
+    return found
+
+
+def _check_parts(group: str, target: str, found: type) -> None:
     missing = [part for part in PARTS[group] if not callable(getattr(found, part, None))]
     missing += sorted(getattr(found, "__abstractmethods__", set()) - set(missing))
     if missing:
         raise CannotLoad(f"{group} {target} lacks {', '.join(f'{part}()' for part in missing)}: see {GUIDES[group]}.")
-    _local[target] = found
-    return found
 
 
 def file_hash(target: str) -> str:
@@ -98,7 +102,9 @@ def fields(component: type) -> dict[str, Any]:
 def build(where: str, values: Mapping[str, Any], **given: Any) -> Any:
     """Make the component that ``values["_target_"]`` names, from checked values; ``where`` is its place in the
     configuration. Raises UnknownSetting, WrongValue, CannotLoad."""
-    component = resolve(str(values.get("_target_")))
+    component = resolve(target := str(values.get("_target_")))
+    if where in PARTS:
+        _check_parts(where, target, component)
     settings = {name: value for name, value in values.items() if name != "_target_"}
     hints, known = typing.get_type_hints(component), fields(component)
     for name, value in settings.items():
@@ -138,7 +144,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def _entry_point(point: importlib.metadata.EntryPoint) -> type:
     try:
         return typing.cast(type, point.load())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise CannotLoad(f"strategy {point.name!r} ({point.value}) cannot be loaded: {_told(error)}.") from error
 
 
@@ -153,13 +159,13 @@ def _module(path: Path) -> types.ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise CannotLoad(f"{path} does not import: {_told(error, path)}.") from error
     return module
 
 
-def _told(error: Exception, path: Path | None = None) -> str:
+def _told(error: BaseException, path: Path | None = None) -> str:
     """Write an error in one line, with the line of one's own file where it arose."""
     text = (str(error).splitlines() or [""])[0]
     frames = traceback.extract_tb(error.__traceback__)

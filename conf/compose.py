@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -19,6 +21,8 @@ from hansa.conf.errors import ConfigError, UnknownSetting, WrongValue
 from hansa.conf.schema import RunSettings
 
 ConfigStore.instance().store(name="schema", node=RunSettings)
+_names: dict[tuple[str, str], str] = {}
+"""Targets of one's own by group and the name under which they can be chosen."""
 
 
 def compose(words: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
@@ -53,15 +57,27 @@ def _registered(group: str, value: str) -> str:
     """Put a component into Hydra's store under a name that Hydra's grammar allows, and return that name."""
     if is_file(value):
         component, target = allow(group, value), value
-    elif group == "strategy" and value in installed():
+    elif group == "strategy" and value in installed() and not _shipped(group, value):
         target = installed()[value].value
         component = resolve(target)
     else:
         return value
-    name = component.__name__ if is_file(value) else value
+    name = _free(group, component.__name__ if is_file(value) else value, target)
     node = {"_target_": target, **{k: v for k, v in fields(component).items() if k != "pipeline"}}
     ConfigStore.instance().store(group=group, name=name, node=OmegaConf.create(node, flags={"allow_objects": True}))
     return name
+
+
+def _free(group: str, name: str, target: str) -> str:
+    """Return the name, or name_2, ..., that no other target of the group has: two files may have a class MyRule."""
+    for tried in itertools.chain([name], (f"{name}_{i}" for i in itertools.count(2))):
+        if not _shipped(group, tried) and _names.setdefault((group, tried), target) == target:
+            return tried
+    raise AssertionError("names never end")
+
+
+def _shipped(group: str, name: str) -> bool:
+    return files("hansa.conf").joinpath(group, f"{name}.yaml").is_file()
 
 
 def explain(error: Exception, words: Sequence[str]) -> ConfigError:
@@ -83,6 +99,7 @@ def _unknown_choice(choice: str, text: str) -> ConfigError:
     if not there:
         return UnknownSetting(f"{choice!r} is no group of the configuration: see hansa simulate --help.")
     options = there[1].replace("'", "").replace(",", " ").split()
+    options += [name for name in installed() if group == "strategy"]
     near = difflib.get_close_matches(name, options, 3, 0.0)
     return UnknownSetting(f"{group}={name} does not exist: nearest are {', '.join(f'{group}={n}' for n in near)}.")
 

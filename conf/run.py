@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import hashlib
 import importlib.metadata
 import json
@@ -14,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from hansa.conf.components import build, fields, file_hash, is_file, resolve
 from hansa.conf.compose import flat
-from hansa.conf.errors import WrongValue
-from hansa.conf.schema import OPERATION, SITE
+from hansa.conf.errors import UnknownSetting, WrongValue
+from hansa.conf.schema import OPERATION, SITE, RunSettings
 from hansa.fedclient.site import Site
 from hansa.fedclient.state import States
 from hansa.fedclient.torch_work import TorchWork, traits
@@ -51,6 +53,7 @@ class Run:
 def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
     """Build a run, and refuse what makes no sense before anything starts. Raises the errors of all packages."""
     values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    _check_names(values)
     task = _task(values)
     local = build("client", values["client"])
     policy: CohortPolicy = build("cohort", values["cohort"])
@@ -111,6 +114,15 @@ def coordinator_key(config: DictConfig, default: str) -> bytes:
     if kind not in ("seed", "entropy"):
         raise WrongValue(f"coordinator_key={kind}: it is seed or entropy.")
     return from_seed(config.seed, "coordinator") if kind == "seed" else secrets.token_bytes(32)
+
+
+def _check_names(values: Mapping[str, Any]) -> None:
+    """Refuse what ``+name=value`` or a configuration file added."""
+    known = [field.name for field in dataclasses.fields(RunSettings)]
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3, 0.0)
+            raise UnknownSetting(f"setting {name!r} does not exist: nearest are {', '.join(near)}.")
 
 
 def _task(values: Mapping[str, Any]) -> Task:

@@ -35,7 +35,7 @@ def main(words: Sequence[str]) -> None:
     """Compose a configuration from overrides and carry it out; with ``-m`` one run for each combination."""
     torch.set_num_threads(1)
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    words = own_code(words)
+    words = flags_first(own_code(words))
     with tempfile.TemporaryDirectory() as sweeps:
         sys.argv = ["hansa simulate", *words, f"hydra.sweep.dir={sweeps}"]
         try:
@@ -44,6 +44,16 @@ def main(words: Sequence[str]) -> None:
             raise explain(error, words) from error
         except _Carried as carried:
             raise carried.error from carried.error.__cause__
+
+
+def flags_first(words: Sequence[str]) -> list[str]:
+    """Put overrides behind all else: Hydra's parser takes them in one piece only.
+
+    >>> flags_first(["seed=1,2", "-m", "rounds=3"])
+    ['-m', 'seed=1,2', 'rounds=3']
+    """
+    overrides = [word for word in words if word.startswith("~") or ("=" in word and not word.startswith("-"))]
+    return [*(word for word in words if word not in overrides), *overrides]
 
 
 class _Carried(BaseException):

@@ -59,7 +59,7 @@ class Coordinator:
             yield self._ask_questions()
         lost = 0
         for number in range(1, self.job.rounds + 1):
-            record = self._round(number)
+            record = self._whole_round(number)
             lost = lost + 1 if record.lost else 0
             yield record
             if lost == self.job.lost_rounds:
@@ -83,10 +83,11 @@ class Coordinator:
                 f"{clients} clients are there and a round needs {least}: "
                 "start more clients, or lower cohort.min and cohort.size."
             )
-        if clients > policy.max and (policy.size is None or self.job.evaluation.to == "everyone"):
+        evaluates_all = self.job.evaluate_every > 0 and self.job.evaluation.to == "everyone"
+        if clients > policy.max and (policy.size is None or self.job.questions or evaluates_all):
+            other = "" if self.job.questions else ", or set cohort.size and evaluation.to=cohort"
             raise RunFailed(
-                f"{clients} clients are more than one sum may hold (cohort.max={policy.max}): "
-                "raise cohort.max, or set cohort.size and evaluation.to=cohort."
+                f"{clients} clients are more than one sum may hold (cohort.max={policy.max}): raise cohort.max{other}."
             )
 
     def _ask_questions(self) -> RoundRecord:
@@ -104,6 +105,15 @@ class Coordinator:
         record.seconds = self.clock() - start
         return record
 
+    def _whole_round(self, number: int) -> RoundRecord:
+        """Play a round; whatever interrupts it, the model is that of a whole number of rounds."""
+        before = self.state
+        try:
+            return self._round(number)
+        except BaseException:
+            self.state = before
+            raise
+
     def _round(self, number: int) -> RoundRecord:
         start, population = self.clock(), self.federation.population()
         names = self._cohort(number, population)
@@ -113,7 +123,7 @@ class Coordinator:
             self._learn(record, names, len(population))
         except RoundLost as lost:
             record.lost = str(lost)
-            self.exchange.counted = counted
+            self.exchange.forget(counted)
         if self._evaluates(number) and not record.lost:
             self._evaluate(record, names)
         record.seconds = self.clock() - start

@@ -18,6 +18,8 @@ from hansa.strategies.pipeline import Names
 from hansa.strategies.types import Array, Tree
 
 Group: TypeAlias = Callable[[str], int]
+LONGEST = 500
+"""Characters of a refusal that are kept."""
 
 
 @dataclass(kw_only=True)
@@ -31,6 +33,7 @@ class Exchange:
     own: bytes
     watch: Watcher
     counted: dict[str, Tag] = field(default_factory=dict)
+    _told: dict[str, Tag] = field(default_factory=dict)
 
     def context(self, round: int, request: int = 0) -> Context:
         """Return the coordinator's context of a request."""
@@ -54,6 +57,11 @@ class Exchange:
         self._enough(totals, names, record)
         return end.release(totals, ctx)
 
+    def forget(self, before: Mapping[str, Tag]) -> None:
+        """Go back to whom was counted before a lost round, but for clients that know already that they were."""
+        told = {name: tag for name, tag in self._told.items() if tag > before.get(name, (0, 0))}
+        self.counted = {**before, **told}
+
     def settle(self, round: int) -> None:
         """Tell clients with a state that the run is over, so that they keep what was counted."""
         calls = self._calls(SETTLE, {}, tuple(sorted(self.counted)), (round, 0), None)
@@ -61,6 +69,7 @@ class Exchange:
             pass
 
     def _calls(self, endpoint: str, payload: Tree, names: Names, tag: Tag, fitted: Array | None) -> dict[str, Call]:
+        self._told |= {name: self.counted[name] for name in names if name in self.counted}
         return {
             name: Call(
                 endpoint=endpoint,
@@ -82,7 +91,7 @@ class Exchange:
             row_D = screen(reply, calls, self.job.settings)
             totals.add(reply.client, row_D, group(reply.client))
         except (Refused, SumError) as error:
-            refusal = Refusal(reply.client, str(error))
+            refusal = Refusal(reply.client, _line(error))
             record.refused.append(refusal)
             self.watch.refused(record, refusal)
             return
@@ -100,3 +109,9 @@ class Exchange:
             f"{len(totals.names)} of {len(names)} clients answered and cohort.min={self.job.cohort.min}; "
             f"missing {'; '.join(told[:3])}{f' and {len(told) - 3} more' if len(told) > 3 else ''}."
         )
+
+
+def _line(error: Exception) -> str:
+    """Write an error in one line of bounded length, whatever a client put into it."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -42,6 +43,7 @@ class GridFederation:
         online = set(self.grid.get_node_ids())
         new = sorted(online - self._known)
         self._known = (self._known | set(new)) & online
+        self._greeted = {sent: node for sent, node in self._greeted.items() if node in online}
         self._greeted |= self._push(dict.fromkeys(new, self.hello), None)
         for message in self._pull(list(self._greeted)):
             if (node := self._greeted.pop(message.metadata.reply_to_message_id, None)) is not None:
@@ -85,13 +87,14 @@ class GridFederation:
         elif holder != node and holder in online:
             self.refuse(reply.client, "another node has this name already: give each node a name of its own")
         else:
-            self.nodes[reply.client] = node
+            others = {name: at for name, at in self.nodes.items() if at != node}
+            self.nodes = {**others, reply.client: node}
 
     def _exchange(self, calls: Mapping[int, Call], seconds: float | None) -> Iterator[tuple[int, Message]]:
         """Send calls to nodes and yield each one's answer; looks often at first and less often later."""
         end = None if seconds is None else self.clock() + seconds
         waiting, pause, at_once = self._push(calls, seconds), FIRST, _at_once(calls)
-        while waiting and (end is None or self.clock() < end):
+        while waiting:
             came = 0
             for message in self._pull(list(waiting), at_once):
                 node = waiting.pop(message.metadata.reply_to_message_id, None)
@@ -99,9 +102,12 @@ class GridFederation:
                     came += 1
                     yield node, message
                 del message  # its row must be gone before the next one comes
+            left = math.inf if end is None else end - self.clock()
+            if left <= 0:
+                return
             pause = FIRST if came else min(pause * GROWTH, LONGEST)
             if waiting:
-                self.sleep(pause)
+                self.sleep(min(pause, left))
 
     def _push(self, calls: Mapping[int, Call], seconds: float | None) -> dict[str, int]:
         """Send the calls; return the nodes by the ids of the messages that Flower took."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -16,7 +17,7 @@ Point = tuple[int, float]
 def curves(records: Sequence[RoundRecord], title: str) -> str:
     """Draw every metric over rounds, two panels a row, but no metric's own error; a run without any is blank."""
     learnt = [record for record in records if record.round > 0]
-    known = {name for record in learnt for name, value in record.metrics.items() if value is not None}
+    known = {name for record in learnt for name in record.metrics if _points([record], name)}
     names = sorted(name for name in known if not name.endswith("_error"))
     panels = [_panel(index, name, _points(learnt, name)) for index, name in enumerate(names)]
     width, height = 2 * WIDTH, max(1, -(-len(names) // 2)) * HEIGHT
@@ -29,7 +30,7 @@ def curves(records: Sequence[RoundRecord], title: str) -> str:
 
 def _points(records: Sequence[RoundRecord], name: str) -> list[Point]:
     values = [(record.round, record.metrics.get(name)) for record in records]
-    return [(number, value) for number, value in values if value is not None]
+    return [(number, value) for number, value in values if value is not None and math.isfinite(value)]
 
 
 def _panel(index: int, name: str, points: list[Point]) -> str:
@@ -57,7 +58,10 @@ def _panel(index: int, name: str, points: list[Point]) -> str:
 
 def _span(values: list[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    if high - low > 1e-9 * max(abs(low), abs(high)):
+        return low, high
+    around = max(0.5, abs(low) * 1e-6)
+    return low - around, high + around
 
 
 def _level(value: float, y: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -28,6 +29,7 @@ class RunDirectory:
 
     path: Path
     records: list[RoundRecord] = field(default_factory=list)
+    _kept: int | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -45,13 +47,9 @@ class RunDirectory:
         """Add a round's line and replace the model."""
         self.records.append(record)
         line = json.dumps(dataclasses.asdict(record)) + "\n"
-        path = self.path / "metrics.jsonl"
-        try:
-            with path.open("a", encoding="utf-8") as lines:
-                lines.write(line)
-        except OSError as error:
-            raise self._failed(path, error) from None
+        self._append(self.path / "metrics.jsonl", line)
         self.model(tensors)
+        self._kept = record.round
 
     def model(self, tensors: Mapping[str, Array]) -> None:
         """Replace the model."""
@@ -62,6 +60,16 @@ class RunDirectory:
         self._replace("summary.json", (json.dumps(summary, indent=2) + "\n").encode())
         self._replace("curves.svg", curves(self.records, self.path.name).encode())
 
+    def _append(self, path: Path, line: str) -> None:
+        before = path.stat().st_size if path.exists() else 0
+        try:
+            with path.open("a", encoding="utf-8") as lines:
+                lines.write(line)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(path, before)  # no half line stays
+            raise self._failed(path, error) from None
+
     def _replace(self, name: str, content: bytes) -> None:
         path, fresh = self.path / name, self.path / f".{name}.new"
         try:
@@ -71,10 +79,10 @@ class RunDirectory:
                 os.fsync(file.fileno())
             fresh.replace(path)
         except OSError as error:
-            fresh.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
             raise self._failed(path, error) from None
 
     def _failed(self, path: Path, error: OSError) -> RecordError:
-        rounds = [record.round for record in self.records if not record.lost]
-        kept = f"; the model of round {rounds[-2]} is kept" if len(rounds) > 1 and path.suffix == ".safetensors" else ""
+        kept = "" if self._kept is None else f"; the model of round {self._kept} is kept"
         return RecordError(f"cannot write {path}: {error.strerror}{kept}: free some space or choose another run_dir.")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from hansa.fedserver.coordinator import Coordinator
-from hansa.fedserver.errors import ServerError
+from hansa.fedserver.errors import RecordError, ServerError
 from hansa.fedserver.records import RoundRecord, Watcher
 from hansa.fedserver.run_directory import RunDirectory
 
@@ -34,6 +35,7 @@ class Runner:
     view: View
     clock: Callable[[], float]
     summary: dict[str, Any] = field(default_factory=dict)
+    _saved: str = ""
 
     def carry_out(self) -> None:
         """Run to the end. However it ends, what was learnt is saved and the summary says why it stopped."""
@@ -42,6 +44,7 @@ class Runner:
             with self.view:
                 for record in self.coordinator.rounds():
                     self.directory.round(record, self.coordinator.tensors())
+                    self._saved = self.model_sha256()
                     self.view.closed(record)
         except KeyboardInterrupt:
             stopped = "interrupted"
@@ -50,7 +53,17 @@ class Runner:
             stopped = str(error) if isinstance(error, ServerError) else type(error).__name__
             raise
         finally:
-            self.summary = self._summary(stopped, self.clock() - start)
+            self._end(stopped, self.clock() - start)
+
+    def _end(self, stopped: str, seconds: float) -> None:
+        """Write the summary, of the model that is on disk. After an error it is that error which is told."""
+        failed = stopped != "finished"
+        with contextlib.suppress(*[RecordError] * failed):
+            if failed:
+                self.directory.model(self.coordinator.tensors())
+                self._saved = self.model_sha256()
+        self.summary = self._summary(stopped, seconds)
+        with contextlib.suppress(*[RecordError] * failed):
             self.directory.summary(self.summary)
 
     def _summary(self, stopped: str, seconds: float) -> dict[str, Any]:
@@ -63,7 +76,7 @@ class Runner:
             "strategy": job.strategy_name,
             "rounds": len(rounds),
             "seed": job.seed,
-            "model_sha256": self.model_sha256(),
+            "model_sha256": self._saved or self.model_sha256(),
             "metrics": measured[-1] if measured else {},
             "seconds": round(seconds, 3),
             "bytes_up": sum(record.bytes_up for record in records),

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -139,86 +136,49 @@ class Slower(FedAvg):
 """
 
 
-def test_a_training_that_raises_names_client_round_stage_and_error(tmp_path):
+def test_a_training_that_raises_names_client_round_stage_and_error(tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.py").write_text(MINE)
-    done = hansa(tmp_path, "simulate", "task=./mine.py:Failing", "rounds=9", "run_dir=run")
-    assert done.returncode == 1
-    assert "round 1: a is left out: training: ValueError: odd number of patients" in done.stderr
-    assert "3 rounds in a row were lost" in done.stderr.splitlines()[-1]
+    monkeypatch.chdir(tmp_path)
+    assert run(["simulate", "task=./mine.py:Failing", "rounds=9", "run_dir=run"]) == 1
+    err = capsys.readouterr().err
+    assert "round 1: a is left out: training: ValueError: odd number of patients" in err
+    assert "3 rounds in a row were lost" in err.splitlines()[-1]
     told = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert told["rounds"] == 3 and "3 rounds in a row were lost" in told["stopped"]
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 
-def test_a_client_that_fails_does_not_stop_the_others(tmp_path):
+def test_a_client_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.py").write_text(MINE)
-    done = hansa(tmp_path, "simulate", "task=./mine.py:HalfFailing", "rounds=2")
-    assert summary(done)["failures"] == 4
-    assert "round 2: b is left out: loading data: OSError: disk is gone" in done.stderr
+    monkeypatch.chdir(tmp_path)
+    assert run(["simulate", "task=./mine.py:HalfFailing", "rounds=2"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["failures"] == 4
+    assert "round 2: b is left out: loading data: OSError: disk is gone" in err
 
 
 def test_a_task_and_a_strategy_of_ones_own_have_settings_of_their_own(tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     own = ["simulate", "rounds=2", "task=./mine.py:Mine", "task.width=3", "strategy=./mine.py:Slower"]
-    slow, still = (summary(hansa(tmp_path, *own, f"strategy.brake={brake}")) for brake in (0.3, 0.0))
+    swept = hansa(tmp_path, *own, "-m", "strategy.brake=0.3,0.0")
+    slow, still = (json.loads(line) for line in swept.stdout.splitlines())
     assert (slow["task"], slow["strategy"]) == ("Mine", "Slower")
     assert slow["model_sha256"] != still["model_sha256"]
     done = hansa(tmp_path, *own, "strategy.brk=1")
     assert "setting 'strategy.brk' does not exist: nearest are strategy.brake" in done.stderr
 
 
-def test_an_interrupted_run_keeps_what_it_has_learnt(tmp_path):
-    command = [sys.executable, "-c", CODE, "simulate", "rounds=100000", "run_dir=run"]
-    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    lines = tmp_path / "run" / "metrics.jsonl"
-    end = time.monotonic() + 60
-    while time.monotonic() < end and not (lines.exists() and lines.read_text().count("\n") > 3):
-        time.sleep(0.05)
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=30)
-    assert running.returncode == 130
-    assert err.splitlines()[-1].startswith("hansa simulate: interrupted; what was learnt") and "Traceback" not in err
-    assert json.loads(out.splitlines()[-1])["stopped"] == "interrupted"
-    assert (tmp_path / "run" / "model.safetensors").exists()
-
-
-def test_debug_shows_where(tmp_path):
-    assert "Traceback" in hansa(tmp_path, "simulate", "rounds=0", "--debug").stderr
+def test_debug_shows_where(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(["simulate", "rounds=0", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_other_verbs(tmp_path):
+    listed = hansa(tmp_path, "strategies").stdout
     for word in ("fedavg", "scaffold", "median", "heart_disease", "quantised", "adamw"):
-        assert word in hansa(tmp_path, "strategies").stdout
+        assert word in listed
     assert "hansa simulate" in hansa(tmp_path).stdout
     assert hansa(tmp_path, "--version").stdout.startswith("hansa 0.")
     assert hansa(tmp_path, "conquer").returncode == 2
     assert "takes no 'all'" in hansa(tmp_path, "strategies", "all").stderr
-
-
-def test_an_installed_package_brings_a_strategy_and_runs_the_laws(tmp_path):
-    package = tmp_path / "source"
-    package.mkdir()
-    (package / "slowly.py").write_text(MINE)
-    (package / "pyproject.toml").write_text(
-        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
-        '[project]\nname = "slowly"\nversion = "1"\n[tool.setuptools]\npy-modules = ["slowly"]\n'
-        '[project.entry-points."hansa.strategies"]\nslowly = "slowly:Slower"\n'
-    )
-    install = [
-        "pip",
-        "install",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-        "--target",
-        str(tmp_path / "site"),
-    ]
-    subprocess.run([sys.executable, "-m", *install, str(package)], check=True, capture_output=True)
-    env = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    run = [sys.executable, "-c", CODE, "simulate", "strategy=slowly", "strategy.brake=0.25", "rounds=1"]
-    done = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert summary(done)["strategy"] == "slowly"
-    laws = "from slowly import Slower; from hansa.strategies import laws; laws.check_strategy(Slower()); print('kept')"
-    done = subprocess.run([sys.executable, "-c", laws], env=env, capture_output=True, text=True, check=False)
-    assert done.stdout == "kept\n", done.stderr
