@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hansa.conf.errors import CannotLoad, ConfigError, UnknownSetting, WrongValue
+from hansa.fedclient.errors import OWN
 
 BUILT_IN = (
     "hansa.fedclient.Local",
@@ -151,7 +152,7 @@ def _entry_point(point: importlib.metadata.EntryPoint) -> type:
 def _module(path: Path) -> types.ModuleType:
     if not path.is_file():
         raise CannotLoad(f"{path} is no file: give the path of a Python file, as in ./mine.py:MyRule.")
-    name = f"hansa_local_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    name = f"{OWN}{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise CannotLoad(f"{path} is no Python file: its name must end in .py.")

@@ -8,7 +8,7 @@ import hashlib
 import importlib.metadata
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,9 @@ from hansa.fedserver.job import CohortPolicy, Job
 from hansa.fedtasks import Task
 from hansa.fedtasks.evaluation import channels
 from hansa.fedtasks.model import tensors
-from hansa.strategies import Cohort, Evaluation, Problem, Question
+from hansa.strategies import Bound, Cohort, Evaluation, Problem, Question
 from hansa.strategies.keys import from_seed
+from hansa.strategies.types import Array
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class Run:
 
     job: Job
     work: TorchWork
+
+    def server_sums(self) -> Callable[[Array, Array], Mapping[str, Array]] | None:
+        """Return what evaluates a model on the coordinator's data; only the coordinator needs to have them."""
+        return self.work.central() if self.job.evaluate_every else None
 
     def site(self, states: States, own: bytes) -> Site:
         """Return a place that answers this run's calls; ``own`` is its secret key."""
@@ -59,6 +64,11 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
     policy: CohortPolicy = build("cohort", values["cohort"])
     transforms = tuple(build(f"pipeline.{name}", part) for name, part in values["pipeline"].items())
     strategy = build("strategy", values["strategy"], pipeline=transforms)
+    if transforms != (Bound(),) and "pipeline" not in fields(type(strategy)):
+        raise WrongValue(
+            f"strategy {choices['strategy']} has no field 'pipeline', so that the settings of pipeline would do "
+            "nothing: add 'pipeline: tuple[Transform, ...] = (Bound(),)' to it, or leave them as they are."
+        )
     work = TorchWork(task, local, values["seed"])
     cohort = Cohort(expected=policy.size or policy.max, max=policy.max, min=policy.min)
     problem = Problem(parameters=work.layout.size("shared"), cohort=cohort, training=traits(task, local))
@@ -85,7 +95,6 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
         seed=values["seed"],
         settings=settings,
         digest=digest(settings),
-        server_sums=work.central() if values["evaluation"]["every"] else None,
     )
     return Run(job, work)
 

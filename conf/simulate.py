@@ -95,5 +95,6 @@ def prepare(config: DictConfig, choices: Mapping[str, str]) -> Runner:
         own=coordinator_key(config, "seed"),
         clock=time.perf_counter,
         watch=view,
+        server_sums=run.server_sums(),
     )
     return Runner(coordinator=coordinator, directory=directory, view=view, clock=time.perf_counter)

@@ -37,6 +37,8 @@ SETTINGS = ("rounds=30", "evaluation.every=30", "evaluation.by_client=true")
 POOLED = "all four"
 WAYS = ("federated", "each alone", "one place")
 
+Sums = Mapping[str, np.ndarray]
+"""What a test sums, by channel."""
 Scores = dict[tuple[str, str, str], float | None]
 """A value by way, hospital and metric."""
 
@@ -79,6 +81,7 @@ def main() -> None:
     out.print(table(found))
     out.print(
         "One place reads all hospitals' patients together, which they cannot do; it is here to compare with.\n"
+        "Each alone, all four: every hospital's patients with the model of their own hospital.\n"
         "n/a: fewer than five test patients of either class, too few for an AUC.\n"
     )
     out.print(f"The picture of the first run: {shown.directory.path / 'curves.svg'}", soft_wrap=True)
@@ -92,11 +95,10 @@ def compared(split: int, settings: Sequence[str]) -> Scores:
     run = assemble(*compose(words))
     hospitals = tuple(sorted(run.work.task.clients()))
     scores = dict(federated(run, hospitals))
-    for hospital in hospitals:
-        alone = learn(run, (hospital,))[0]
-        scores |= measured(run, alone, "each alone", hospitals, only=hospital)
-    pooled = assemble(*compose(own_code([*words, f"task={Path(__file__)}:OnePlace"])))
-    return scores | measured(run, learn(pooled, pooled.work.task.clients())[0], "one place", hospitals)
+    alone = {hospital: tested(run, learn(run, (hospital,))[0], hospitals)[hospital] for hospital in hospitals}
+    one = assemble(*compose(own_code([*words, f"task={Path(__file__)}:OnePlace"])))
+    everything = tested(run, learn(one, one.work.task.clients())[0], hospitals)
+    return scores | dict(scored(run, "each alone", alone)) | dict(scored(run, "one place", everything))
 
 
 def learn(run: Run, clients: Names) -> tuple[Coordinator, RoundRecord]:
@@ -120,20 +122,21 @@ def federated(run: Run, hospitals: Names) -> Iterator[tuple[tuple[str, str, str]
         yield from placed("federated", place, values)
 
 
-def measured(run: Run, learnt: Coordinator, way: str, hospitals: Names, only: str | None = None) -> Scores:
-    """Test a model at the hospitals, or at the one that learnt it alone."""
+def tested(run: Run, learnt: Coordinator, hospitals: Names) -> dict[str, Sums]:
+    """Test a model at each hospital."""
     run.work.fit(learnt.fitted)
     rows = run.work.evaluate(learnt.state["model"], run.work.private(hospitals), hospitals)
-    scores: Scores = {}
-    for i, hospital in enumerate(hospitals):
-        if only in (None, hospital):
-            scores |= dict(placed(way, hospital, valued(run, {name: sums[i] for name, sums in rows.items()})))
-    if only is None:
-        scores |= dict(placed(way, POOLED, valued(run, {name: sums.sum(axis=0) for name, sums in rows.items()})))
-    return scores
+    return {hospital: {name: sums[i] for name, sums in rows.items()} for i, hospital in enumerate(hospitals)}
 
 
-def valued(run: Run, sums: Mapping[str, np.ndarray]) -> Values:
+def scored(run: Run, way: str, tests: Mapping[str, Sums]) -> Iterator[tuple[tuple[str, str, str], float | None]]:
+    """Yield the metrics of each hospital's patients, and of all, whichever model they were tested with."""
+    pooled = {name: sum(sums[name] for sums in tests.values()) for name in next(iter(tests.values()))}
+    for place, sums in {**tests, POOLED: pooled}.items():
+        yield from placed(way, place, valued(run, sums))
+
+
+def valued(run: Run, sums: Sums) -> Values:
     values: Values = {}
     for metric in run.job.metrics:
         values |= metric.values(sums)

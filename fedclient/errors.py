@@ -8,8 +8,13 @@ ClientError
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+OWN = "hansa_local_"
+"""How the names of modules begin that come from a person's own files."""
 
 
 class ClientError(Exception):
@@ -29,8 +34,16 @@ class StageFailed(ClientError):
 
     def __init__(self, stage: str, error: Exception) -> None:
         lines = str(error).strip().splitlines()
-        super().__init__(lines[0] if lines else "no message")
+        super().__init__(f"{lines[0] if lines else 'no message'}{_own_line(error)}")
         self.stage, self.kind = stage, type(error).__name__
+
+
+def _own_line(error: Exception) -> str:
+    """Say at which line of a person's own file an error arose; Hansa's own errors say all that is needed."""
+    frames = [f for f, _ in traceback.walk_tb(error.__traceback__) if f.f_globals.get("__name__", "").startswith(OWN)]
+    if not frames or any(base.__module__.startswith("hansa.") for base in type(error).__mro__):
+        return ""
+    return f" ({Path(frames[-1].f_code.co_filename).name}, line {frames[-1].f_lineno})"
 
 
 @contextmanager

@@ -35,7 +35,8 @@ def main(grid: Grid, context: Context) -> None:
     """Wait for enough clients, carry the run out, and print its summary as the last line."""
     torch.set_num_threads(1)
     config, choices = compose(words(str(context.run_config["hansa"]), os.environ.get("HANSA_SITE", "")))
-    job = assemble(config, choices).job
+    run = assemble(config, choices)
+    job = run.job
     run_id = f"superlink-{context.run_id}"
     federation = GridFederation(
         grid=grid,
@@ -56,6 +57,7 @@ def main(grid: Grid, context: Context) -> None:
         own=coordinator_key(config, "entropy"),
         clock=time.monotonic,
         watch=view,
+        server_sums=run.server_sums(),
     )
     runner = Runner(coordinator=coordinator, directory=directory, view=view, clock=time.monotonic)
     try:

@@ -23,7 +23,10 @@ Result = TypeVar("Result")
 
 @dataclass(kw_only=True)
 class Coordinator:
-    """One run. ``own`` is the coordinator's secret key; ``clock`` gives seconds."""
+    """One run. ``own`` is the coordinator's secret key; ``clock`` gives seconds.
+
+    ``server_sums`` evaluates shared and fitted parameters on the coordinator's own data, if it has some.
+    """
 
     job: Job
     federation: Federation
@@ -31,6 +34,7 @@ class Coordinator:
     own: bytes
     clock: Callable[[], float]
     watch: Watcher
+    server_sums: Callable[[Array, Array], Mapping[str, Array]] | None = None
     state: State = field(init=False)
     fitted: Array = field(init=False)
     exchange: Exchange = field(init=False)
@@ -62,8 +66,9 @@ class Coordinator:
             record = self._whole_round(number)
             lost = lost + 1 if record.lost else 0
             yield record
-            if lost == self.job.lost_rounds:
-                raise RunFailed(f"{lost} rounds in a row were lost; the last: {record.lost}")
+            if lost == min(self.job.lost_rounds, self.job.rounds):
+                rounds = "the only round was" if lost == 1 else f"{lost} rounds in a row were"
+                raise RunFailed(f"{rounds} lost; the last: {record.lost}")
         self.exchange.settle(self.job.rounds + 1)
 
     def tensors(self) -> dict[str, Array]:
@@ -158,8 +163,8 @@ class Coordinator:
         if self.job.evaluation.by_client:
             for name, group in zip(released.names, np.flatnonzero(released.count_G), strict=True):
                 record.clients[name] = self._values({channel: s[group] for channel, s in released.sums.items()})
-        if self.job.server_sums is not None:
-            values = self._values(self.job.server_sums(self.state["model"], self.fitted))
+        if self.server_sums is not None:
+            values = self._values(self.server_sums(self.state["model"], self.fitted))
             record.metrics |= {f"server_{name}": value for name, value in values.items()}
 
     def _values(self, sums: Mapping[str, Array]) -> Values:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hansa.fedlink.messages import Settings
@@ -39,8 +39,7 @@ class Job:
     """A run: what is learnt (strategy, endpoints, model), how often, and how results are read.
 
     ``tensors`` is the initial model. ``questions`` are asked once before round 1, each with the query that turns its
-    answer into fitted tensors. ``evaluate_every`` is in rounds, 0 for never. ``server_sums`` evaluates shared
-    and fitted parameters on the coordinator's own data.
+    answer into fitted tensors. ``evaluate_every`` is in rounds, 0 for never.
     """
 
     task: str
@@ -59,4 +58,3 @@ class Job:
     seed: int
     settings: Settings
     digest: str
-    server_sums: Callable[[Array, Array], Mapping[str, Array]] | None = None

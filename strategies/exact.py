@@ -19,7 +19,7 @@ from hansa.strategies.errors import SumError
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.types import Array
 
-CHUNK = 16_384
+CHUNK = 8_192
 """Entries that are converted at once; they stay in a core's cache."""
 
 
@@ -32,12 +32,12 @@ def shift(cap: float, rows: int) -> int:
     return 62 - math.ceil(math.log2(rows)) - math.ceil(math.log2(cap))
 
 
-def chunks(spec: Spec) -> Iterator[tuple[Channel, slice]]:
-    """Walk over a row in pieces of one channel and at most CHUNK entries."""
+def chunks(spec: Spec) -> Iterator[tuple[Channel, float, slice]]:
+    """Walk over a row of reals in pieces of one channel and at most CHUNK entries, each with its scale 2^k."""
     for channel in spec.channels:
-        where = spec.slices[channel.name]
+        where, scale = spec.slices[channel.name], 2.0 ** shift(channel.cap, spec.cohort.max)
         for start in range(where.start, where.stop, CHUNK):
-            yield channel, slice(start, min(start + CHUNK, where.stop))
+            yield channel, scale, slice(start, min(start + CHUNK, where.stop))
 
 
 def zeros(spec: Spec, groups: int) -> Array:
@@ -45,55 +45,65 @@ def zeros(spec: Spec, groups: int) -> Array:
     return np.zeros((groups, spec.dim), np.int64 if spec.domain == "real" else spec.dtype)
 
 
-def check(spec: Spec, row_D: Array) -> None:
-    """Raise SumError, naming the channel, where a row must not enter a sum."""
+def add(spec: Spec, total_D: Array, row_D: Array) -> None:
+    """Add one row to a total, in place.
+
+    Raises SumError, naming the channel, where the row must not enter; the total is then as it was, to the bit.
+    """
     if row_D.dtype != spec.dtype or row_D.shape != (spec.dim,):
         raise SumError(
             f"the row is {row_D.dtype}{list(row_D.shape)} where {spec.dtype}[{spec.dim}] is due: "
             "give both sides the same task and strategy."
         )
     if spec.domain == "real":
-        _check_reals(spec, row_D)
+        _add_reals(spec, total_D, row_D)
     else:
         _check_ring(spec, row_D)
-
-
-def add(spec: Spec, total_D: Array, row_D: Array) -> None:
-    """Add one checked row to a total, in place."""
-    if spec.domain != "real":
         total_D += row_D
-        return
-    scaled = np.empty(CHUNK, np.float64)
-    for channel, where in chunks(spec):
-        part = scaled[: where.stop - where.start]
-        np.multiply(row_D[where], 2.0 ** shift(channel.cap, spec.cohort.max), out=part, dtype=np.float64)
-        np.rint(part, out=part)
-        np.add(total_D[where], part, out=total_D[where], dtype=np.int64, casting="unsafe")
 
 
 def to_reals(spec: Spec, total_GD: Array) -> Array:
     """Turn an int64 total into float64 in its own memory; the total is used up."""
     real_GD = total_GD.view(np.float64)
     for total_D, real_D in zip(total_GD, real_GD, strict=True):
-        for channel, where in chunks(spec):
-            real_D[where] = total_D[where] * 2.0 ** -shift(channel.cap, spec.cohort.max)
+        for _, scale, where in chunks(spec):
+            real_D[where] = total_D[where] / scale
     return real_GD
 
 
-def _check_reals(spec: Spec, row_D: Array) -> None:
-    square = 0.0
-    for channel, where in chunks(spec):
-        part = row_D[where]
-        low, high = float(part.min()), float(part.max())
-        if not (-channel.cap <= low and high <= channel.cap):
-            raise SumError(_outside(channel, low, high))
-        if channel.nonnegative and low < 0:
-            raise SumError(f"channel {channel.name!r} holds {low:g} where nothing below 0 is possible: see the client.")
-        if math.isfinite(spec.l2):
-            exact = part.astype(np.float64)
-            square += float(exact @ exact)
-    if math.isfinite(spec.l2) and math.sqrt(square) > spec.l2 * (1 + 1e-9):
-        raise SumError(f"the row's norm is {math.sqrt(square):g} where Bound allows {spec.l2:g}: see the client.")
+def _add_reals(spec: Spec, total_D: Array, row_D: Array) -> None:
+    """Check and add in one walk, while a piece is in the core's cache; what turns out wrong later is taken back."""
+    scaled, square, added = np.empty(min(CHUNK, spec.dim), np.float64), 0.0, 0
+    try:
+        for channel, scale, where in chunks(spec):
+            part, fixed = row_D[where], scaled[: where.stop - where.start]
+            np.multiply(part, scale, out=fixed, dtype=np.float64)
+            norm = math.sqrt(float(fixed @ fixed)) / scale
+            if channel.nonnegative or not norm < channel.cap:  # no entry is larger than the norm, which is one pass
+                _check_piece(channel, part)
+            np.rint(fixed, out=fixed)
+            np.add(total_D[where], fixed, out=total_D[where], dtype=np.int64, casting="unsafe")
+            square += norm * norm
+            added = where.stop
+        if math.sqrt(square) > spec.l2 * (1 + 1e-9):
+            raise SumError(f"the row's norm is {math.sqrt(square):g} where Bound allows {spec.l2:g}: see the client.")
+    except SumError:
+        _take_back(spec, total_D, row_D, added)
+        raise
+
+
+def _take_back(spec: Spec, total_D: Array, row_D: Array, added: int) -> None:
+    for _, scale, where in chunks(spec):
+        if where.stop <= added:
+            total_D[where] -= np.rint(row_D[where] * np.float64(scale)).astype(np.int64)
+
+
+def _check_piece(channel: Channel, part: Array) -> None:
+    low, high = float(part.min()), float(part.max())
+    if not (-channel.cap <= low and high <= channel.cap):
+        raise SumError(_outside(channel, low, high))
+    if channel.nonnegative and low < 0:
+        raise SumError(f"channel {channel.name!r} holds {low:g} where nothing below 0 is possible: see the client.")
 
 
 def _check_ring(spec: Spec, row_D: Array) -> None:

@@ -15,6 +15,9 @@ from hansa.strategies.pipeline import Names, Pipeline
 from hansa.strategies.spec import Spec
 from hansa.strategies.types import Array
 
+COARSEST = 64
+"""The fewest steps from 0 to a row's bound; with fewer, small channels such as the loss are lost in rounding."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quantise:
@@ -53,9 +56,9 @@ class Quantise:
             remedy = f"give pipeline.bound.clip a norm for {', '.join(free)}" if free else "put Bound before it, once"
             raise CompositionError(f"Quantise needs a bounded real row, else the sum may wrap: {remedy}.")
         limit: int = (2 ** (self.bits - 1) - 1) // spec.cohort.max
-        if limit < 2:
+        if limit < COARSEST:
             raise CompositionError(
-                f"Quantise: {self.bits} bits cannot hold the sum of cohort.max={spec.cohort.max} rows: "
-                "set pipeline.quantise.bits=32 or lower cohort.max."
+                f"Quantise: {self.bits} bits leave each of cohort.max={spec.cohort.max} rows only {limit} steps, too "
+                "coarse to learn from: set pipeline.quantise.bits=32, or lower cohort.max to what a cohort can be."
             )
         return limit

@@ -10,10 +10,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from hansa.conf import main
-from hansa.conf.components import build
+from hansa.conf.components import PARTS, build
 from hansa.conf.compose import compose, own_code
 from hansa.conf.errors import CannotLoad, UnknownSetting, WrongValue
 from hansa.conf.run import assemble, learning_settings
+from hansa.fedclient.errors import StageFailed
 from tests.places import coordinator, inline
 
 RULE = """
@@ -66,6 +67,32 @@ def test_two_files_may_each_have_a_class_of_the_same_name(hansa):
     first, second = (json.loads(line) for line in out.splitlines())
     assert (first["strategy"], second["strategy"]) == ("MyRule", "MyRule_2")
     assert first["model_sha256"] != second["model_sha256"]
+
+
+def test_a_bug_in_ones_own_file_is_told_with_its_line(hansa):
+    Path("mine.py").write_text(TASK + "    def loss(self, outputs, targets):\n        return outputs.meen()\n")
+    code, _, err = hansa("task=./mine.py:Mine", "rounds=1")
+    assert code == 1
+    assert "a is left out: training: AttributeError: 'Tensor' object has no attribute 'meen' (mine.py, line 14)" in err
+
+
+def test_a_strategy_without_a_pipeline_is_refused_with_any_but_the_plain_one(hansa):
+    Path("mine.py").write_text(
+        "from hansa.strategies import FedAvg\nclass Mine:\n    inner = FedAvg()\n"
+        + "".join(f"    def {part}(self, *given): return self.inner.{part}(*given)\n" for part in PARTS["strategy"])
+    )
+    assert hansa("strategy=./mine.py:Mine", "rounds=1")[0] == 0
+    code, _, err = hansa("strategy=./mine.py:Mine", "pipeline=quantised", "cohort.max=4")
+    assert code == 1 and "strategy Mine has no field 'pipeline'" in err and len(err.splitlines()) == 1
+
+
+def test_the_coordinators_data_is_read_at_the_coordinator_only(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(TASK + "    def server_data(self): raise OSError('only the coordinator has it')\n")
+    run = assemble(*compose(own_code(["task=./mine.py:Mine", "rounds=1"])))
+    assert list(coordinator(run, inline(run, ("a", "b"))).rounds())[0].counted == 2
+    with pytest.raises(StageFailed, match="only the coordinator has it"):
+        run.server_sums()
 
 
 @pytest.mark.parametrize("words", [["-m", "seed=1,2"], ["seed=1,2", "-m"], ["seed=1,2", "--multirun", "strategy.lr=1"]])

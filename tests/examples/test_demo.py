@@ -31,8 +31,7 @@ def row(text: str, place: str) -> list[str]:
 def test_the_table_compares_three_ways_at_each_hospital_and_pooled(told: tuple[str, Path]) -> None:
     for place in ("cleveland", "hungary", "switzerland", "va_long_beach"):
         assert len(row(told[0], place)) == 6
-    assert re.fullmatch(r"\.\d{3}", row(told[0], "all four")[0])
-    assert row(told[0], "all four")[2:4] == ["n/a", "n/a"], "nobody alone is tested on all four"
+    assert all(re.fullmatch(r"\.\d{3}", cell) for cell in row(told[0], "all four"))
     assert row(told[0], "switzerland")[::2] == ["n/a"] * 3, "too few Swiss patients are healthy for an AUC"
 
 

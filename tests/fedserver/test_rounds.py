@@ -160,7 +160,9 @@ def test_more_clients_than_a_sum_holds_are_refused_where_a_query_or_an_evaluatio
 
 def test_the_coordinators_own_data_gives_metrics_of_its_own():
     run = assemble(*compose(["task=digits", "task.parts=4", "rounds=3", "client.lr=0.5"]))
-    records = list(coordinator(run, inline(run, run.work.task.clients())).rounds())
+    there = coordinator(run, inline(run, run.work.task.clients()))
+    there.server_sums = run.server_sums()
+    records = list(there.rounds())
     assert [set(record.metrics) for record in records] == [{"train_loss", "server_loss", "server_accuracy"}] * 3
     assert records[2].metrics["server_accuracy"] > 0.5
 

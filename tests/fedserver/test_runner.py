@@ -120,6 +120,13 @@ def test_lost_rounds_leave_the_model_of_the_last_good_one(tmp_path):
     assert summary["model_sha256"] == on_disk == hash_after(tmp_path, 2)
 
 
+@pytest.mark.parametrize(("rounds", "told"), [(1, "the only round was lost"), (2, "2 rounds in a row were lost")])
+def test_a_run_that_learns_nothing_does_not_say_finished(tmp_path, rounds, told):
+    with pytest.raises(RunFailed, match=told):
+        runner(tmp_path, run_of(f"rounds={rounds}", "lost_rounds=9"), change=lambda reply, call: [reply] * (not call.round)).carry_out()
+    assert left(tmp_path)[0]["stopped"].startswith(told)
+
+
 def test_lost_rounds_are_counted_in_a_row(tmp_path):
     def odd(reply, call):
         return [] if call.round % 2 else [reply]

@@ -23,7 +23,6 @@ def asked(query, clients):
     total = exact.zeros(spec, 1)
     for train in clients:
         row = spec.pack({name: value[None] for name, value in query.local(train).items()}, 1)[0]
-        exact.check(spec, row)
         exact.add(spec, total[0], row)
     return {name: value[0] for name, value in spec.unpack(exact.to_reals(spec, total)).items()}
 
