@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+JOBS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 SOURCES := strategies fedprivacy fedtasks fedlink fedclient fedserver simulations conf
@@ -26,8 +27,8 @@ demo: $(STAMP) ## train on four hospitals' real data with a live view, and compa
 	@$(BIN)/python examples/demo.py $(ARGS)
 
 test: $(STAMP) ## run the tests and check that strategies/ is covered to 100 %, branches included
-	@echo "test: running the tests, with the branch coverage of strategies/"
-	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+	@echo "test: running the tests in $(JOBS) processes (make test JOBS=...), with the branch coverage of strategies/"
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 lint: $(STAMP) links ## check style and layout with ruff and types with mypy --strict
 	@echo "lint: ruff check, ruff format --check, mypy --strict"

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import hashlib
-import importlib.metadata
-import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,10 +11,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from hansa.conf.components import build, fields, file_hash, is_file, resolve
-from hansa.conf.compose import flat
+from hansa.conf.components import build, fields, resolve
+from hansa.conf.digest import digest, learning_settings
 from hansa.conf.errors import UnknownSetting, WrongValue
-from hansa.conf.schema import OPERATION, SITE, RunSettings
+from hansa.conf.schema import RunSettings
 from hansa.fedclient.site import Site
 from hansa.fedclient.state import States
 from hansa.fedclient.torch_work import TorchWork, traits
@@ -97,24 +94,6 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
         digest=digest(settings),
     )
     return Run(job, work)
-
-
-def learning_settings(config: DictConfig) -> dict[str, str]:
-    """Return the part of a configuration that all places must share, as text, with the hashes of files it names."""
-    settings = {"hansa": importlib.metadata.version("hansa")}
-    for name, value in flat(config).items():
-        if name in SITE | OPERATION:
-            continue
-        if name.endswith("_target_") and is_file(str(value)):
-            settings[f"{name.partition('.')[0]} file"] = f"SHA-256 {file_hash(value)}"
-            value = str(value).rpartition(":")[2]
-        settings[name] = json.dumps(value)
-    return settings
-
-
-def digest(settings: Mapping[str, str]) -> str:
-    """Return the SHA-256 of learning settings."""
-    return hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()
 
 
 def coordinator_key(config: DictConfig, default: str) -> bytes:

@@ -43,7 +43,7 @@ def _sent(wire: str) -> list[str]:
             raise WrongValue(
                 f"{word!r} came with the run: it could set what is this place's own; send single settings."
             )
-        if not PLAIN.fullmatch(word) or word.startswith("hydra"):
+        if not PLAIN.fullmatch(word) or word.startswith("hydra") or "_target_" in word:
             raise WrongValue(f"{word!r} came with the run: only plain settings, name=value, may come over the wire.")
     return sent
 

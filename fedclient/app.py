@@ -11,36 +11,59 @@ import functools
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
+from omegaconf import DictConfig
 
 from hansa.conf.compose import compose
-from hansa.conf.run import Run, assemble
+from hansa.conf.digest import digest, learning_settings
 from hansa.conf.wire import words
 from hansa.fedclient.errors import SettingsError
+from hansa.fedclient.greeting import greeting
 from hansa.fedclient.state import DiskStates, States, Version
 from hansa.fedlink.flower import read_call, read_tree, reply_message, write_tree
 
+if TYPE_CHECKING:
+    from hansa.conf.run import Run
+
 
 class HansaApp(ClientApp):
-    """Answers every message of a Hansa run, whatever endpoints its strategy has."""
+    """Answers every message of a Hansa run, whatever endpoints its strategy has.
+
+    Flower starts a process for each message, so torch, two seconds of it, is imported only where there is work.
+    """
 
     def __call__(self, message: Message, context: Context) -> Message:
-        torch.set_num_threads(1)
-        run = _run(_wire(context), str(context.node_config.get("hansa-site", "")))
+        call, place = read_call(message), (_wire(context), str(context.node_config.get("hansa-site", "")))
+        if "hansa-client" in context.node_config:
+            settings = learning_settings(_settings(*place)[0])
+            greeted = greeting(call, str(context.node_config["hansa-client"]), settings, digest(settings))
+            if greeted is not None:
+                return reply_message(greeted, message)
+        run = _run(*place)
         site = run.site(_states(context), secrets.token_bytes(32))
-        return reply_message(site.answer(read_call(message), _name(context, run)), message)
+        return reply_message(site.answer(call, _name(context, run)), message)
 
 
 app = HansaApp()
 
 
 @functools.lru_cache(1)
+def _settings(wire: str, site: str) -> tuple[DictConfig, dict[str, str]]:
+    return compose(words(wire, site))
+
+
+@functools.lru_cache(1)
 def _run(wire: str, site: str) -> Run:
-    return assemble(*compose(words(wire, site)))
+    import torch
+
+    from hansa.conf.run import assemble
+
+    torch.set_num_threads(1)
+    return assemble(*_settings(wire, site))
 
 
 def _wire(context: Context) -> str:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hansa.fedclient.errors import StageFailed, stage
+from hansa.fedclient.greeting import greeting
 from hansa.fedclient.state import KEPT, STAGED, States, Version, settle
 from hansa.fedclient.torch_work import TorchWork
-from hansa.fedlink.messages import HELLO, SETTLE, Call, Failure, Reply, Settings
+from hansa.fedlink.messages import SETTLE, Call, Failure, Reply, Settings
 from hansa.strategies import Context, Endpoint
 from hansa.strategies.types import Array
 
@@ -32,9 +33,8 @@ class Site:
 
     def answer(self, call: Call, client: str) -> Reply:
         """Answer one call to one client."""
-        if call.digest != self.digest:
-            failure = Failure(stage="configuration", kind="DigestDiffers", text="this client is configured differently")
-            return Reply.to(call, client, self.digest, failure=failure, settings=self.settings)
+        if (greeted := greeting(call, client, self.settings, self.digest)) is not None:
+            return greeted
         try:
             row, staged = self._answer(call, client)
         except StageFailed as failed:
@@ -43,8 +43,6 @@ class Site:
         return Reply.to(call, client, self.digest, row=row, staged=staged)
 
     def _answer(self, call: Call, client: str) -> tuple[Array | None, bool]:
-        if call.endpoint == HELLO:
-            return None, False
         with stage("client state"):
             committed = settle(self.states, call.run, client, call.counted)
         if call.endpoint == SETTLE:

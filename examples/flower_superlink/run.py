@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -33,7 +34,8 @@ SECONDS = 30
 def fleet(home: Path, clients: Sequence[str] = HOSPITALS) -> Iterator[Callable[..., dict[str, Any]]]:
     """Start a SuperLink and a SuperNode a client; yield what carries out one run on them, given settings.
 
-    Everything is written below ``home``; a run returns its summary, and raises RuntimeError with Flower's output.
+    Everything is written below ``home``. A run returns its summary, and raises RuntimeError with Flower's output;
+    several may go on at once.
     """
     port, *node_ports = free_ports(1 + len(clients))
     env = environment(home, port)
@@ -47,14 +49,14 @@ def fleet(home: Path, clients: Sequence[str] = HOSPITALS) -> Iterator[Callable[.
 
 def carry_out(settings: Sequence[str], env: dict[str, str], home: Path) -> dict[str, Any]:
     """Give the SuperLink a run and wait for its end."""
-    before = set(home.glob("runs/*/summary.json"))
     config = "hansa=" + json.dumps(" ".join(map(shlex.quote, (*DEFAULTS, *settings))))
     command = [BIN / "flwr", "run", APP, "here", "--stream", "--run-config", config]
     told = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    written = set(home.glob("runs/*/summary.json")) - before
+    started = re.search(r"started run (\d+)", told.stdout)
+    written = list(home.glob(f"runs/superlink-{started[1]}-*/summary.json")) if started else []
     if not written:
         raise RuntimeError(f"the run left no summary:\n{told.stdout}{told.stderr}")
-    summary: dict[str, Any] = json.loads(written.pop().read_text())
+    summary: dict[str, Any] = json.loads(written[0].read_text())
     return summary
 
 

@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 from hansa.conf import main
 from hansa.conf.components import PARTS, build
 from hansa.conf.compose import compose, own_code
+from hansa.conf.digest import learning_settings
 from hansa.conf.errors import CannotLoad, UnknownSetting, WrongValue
-from hansa.conf.run import assemble, learning_settings
+from hansa.conf.run import assemble
 from hansa.fedclient.errors import StageFailed
 from tests.places import coordinator, inline
 
@@ -90,7 +91,7 @@ def test_the_coordinators_data_is_read_at_the_coordinator_only(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(TASK + "    def server_data(self): raise OSError('only the coordinator has it')\n")
     run = assemble(*compose(own_code(["task=./mine.py:Mine", "rounds=1"])))
-    assert list(coordinator(run, inline(run, ("a", "b"))).rounds())[0].counted == 2
+    assert next(coordinator(run, inline(run, ("a", "b"))).rounds()).counted == 2
     with pytest.raises(StageFailed, match="only the coordinator has it"):
         run.server_sums()
 

@@ -9,8 +9,8 @@ import yaml
 
 from hansa.conf.components import BUILT_IN, allow, build, fields, resolve
 from hansa.conf.compose import compose, flat
+from hansa.conf.digest import digest, learning_settings
 from hansa.conf.errors import ConfigError, UnknownSetting, WrongValue
-from hansa.conf.run import digest, learning_settings
 from hansa.conf.schema import OPERATION, SITE
 from hansa.conf.wire import words
 
@@ -86,9 +86,11 @@ def test_only_plain_settings_come_over_the_wire(wire):
         build("task", dict(compose(words(wire, ""))[0].task))
 
 
-def test_a_target_from_the_wire_must_be_known():
+def test_no_target_comes_over_the_wire_and_from_elsewhere_it_must_be_known():
+    with pytest.raises(ConfigError, match="only plain settings"):
+        words("task._target_=hansa.fedtasks.digits.Digits", "")
     with pytest.raises(ConfigError, match="none of Hansa's own components"):
-        build("task", dict(compose(words("task._target_=os.system", ""))[0].task))
+        build("task", dict(compose(["task._target_=os.system"])[0].task))
 
 
 def test_a_place_keeps_its_own_settings(tmp_path):
