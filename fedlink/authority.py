@@ -197,7 +197,7 @@ def _may_sign(certificate: x509.Certificate) -> bool:
         extensions = certificate.extensions
         basic = extensions.get_extension_for_class(x509.BasicConstraints).value
         return basic.ca and extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
-    except (*BROKEN, x509.ExtensionNotFound):
+    except BROKEN:
         return False
 
 

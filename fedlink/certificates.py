@@ -48,7 +48,15 @@ LONGEST = 128
 """Characters of a name."""
 MOST = 2**14
 """Bytes of a certificate or signing request."""
-BROKEN = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+BROKEN = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 """What cryptography raises for bytes that are no certificate, request or key."""
 
 

@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 from hansa.fedlink.errors import FileError
 
 SECRET, PUBLIC = 0o600, 0o644
+VERSION = 1
+"""The version that every file of Hansa's in JSON says it is of."""
 
 
 def replace(path: Path, content: bytes, *, secret: bool = False) -> None:
@@ -73,11 +75,14 @@ def locked(path: Path) -> Iterator[None]:
 def parse(
     content: bytes, where: object, kinds: Mapping[str, tuple[type, ...]], kind: type[FileError]
 ) -> dict[str, Any]:
-    """Read a JSON object of exactly these fields; raises the kind of FileError, and never shows a value."""
+    """Read a JSON object of this version and these fields; raises the kind of FileError, and never shows a value."""
     try:
         value = json.loads(content.decode(), parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise kind(f"{where} is no JSON text: it was cut or altered; restore it, or ask for a new one.") from None
+    version = value.get("version") if isinstance(value, dict) else None
+    if isinstance(version, int) and version != VERSION:
+        raise kind(f"{where} is of version {version}, this Hansa reads {VERSION}: install the hansa that wrote it.")
     return checked(value, where, kinds, kind)
 
 
@@ -91,10 +96,17 @@ def checked(
         told = "lacks" if odd[0] in kinds else "has the unknown field"
         raise kind(f"{where} {told} {odd[0][:40]!r}: it is of another version of Hansa, or was altered.")
     for name, types in kinds.items():
-        if type(value[name]) not in types or (type(value[name]) is float and not math.isfinite(value[name])):
+        if type(value[name]) not in types or not _sound(value[name]):
             names = " or ".join("null" if t is type(None) else t.__name__ for t in types)
             raise kind(f"{where}: {name} must be {names}: it was altered; restore it, or ask for a new one.")
     return value
+
+
+def _sound(value: object) -> bool:
+    """Whether a number is finite and a text can be written as UTF-8."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, str) or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _refuse(constant: str) -> NoReturn:
