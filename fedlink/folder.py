@@ -16,9 +16,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from hansa.fedlink.authority import DAY, Authority, load_issuer
-from hansa.fedlink.certificates import checked_name, key_pem, new_key
+from hansa.fedlink.certificates import checked_name, fingerprint, key_pem, load_key, new_key, read_peer
 from hansa.fedlink.enrolment import Registrar
-from hansa.fedlink.errors import FileError
+from hansa.fedlink.errors import CertificateError, FileError
 from hansa.fedlink.files import VERSION, make_folder, parse, read, replace
 from hansa.fedlink.invitation import LARGEST, TaskFile, read_task, split_address, task_fields
 from hansa.fedlink.revocation import RevocationList
@@ -83,6 +83,16 @@ class ServerFolder:
             task=read_task(fields["task"], f"{where}: its task", FileError),
             valid_days=fields["valid_days"],
         )
+
+    def credentials(self) -> tuple[bytes, bytes, bytes]:
+        """Return the server's key, its chain and the root, in PEM; raises also where key and chain do not match."""
+        key, chain = read(self.key, LARGEST), read(self.chain, LARGEST)
+        if fingerprint(load_key(key).public_key()) != read_peer(chain).key:
+            raise CertificateError(
+                f"{self.key} is not the key of {self.chain}: wait until a renewal is done, or repeat it "
+                "(hansa provision renew FOLDER)."
+            )
+        return key, chain, read(self.ca, LARGEST)
 
     def issuer(self) -> Authority | None:
         """Return the issuing authority, or None where the coordinator may sign nothing."""

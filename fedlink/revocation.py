@@ -37,7 +37,7 @@ class RevocationList:
             now = self.path.stat()
         except OSError as error:
             raise RevocationError(
-                f"cannot read the revocation list {self.path}: {error.strerror}: restore it, nobody is let in until then."
+                f"cannot read {self.path}: {error.strerror}: restore the list, nobody is let in until then."
             ) from None
         seen = (now.st_ino, now.st_size, now.st_mtime_ns)
         if seen != self._seen:
