@@ -158,7 +158,7 @@ def signing_request(name: str, key: ec.EllipticCurvePrivateKey, identity: Ed2551
     proof = mine + identity.sign(_proven(key.public_key()))
     return (
         x509.CertificateSigningRequestBuilder()
-        .subject_name(subject(name))
+        .subject_name(subject(checked_name(name)))
         .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri(CLIENT, name))]), False)
         .add_extension(x509.UnrecognizedExtension(PROOF, _octets(proof)), False)
         .sign(key, hashes.SHA256())
