@@ -64,13 +64,14 @@ def main(words: Sequence[str]) -> None:
         action, places, known = ACTIONS[words[0]]
         found, given = split_words(words[1:], known)
         if len(found) != places:
-            raise WrongValue(f"hansa provision {words[0]} needs {places} names before its settings: see --help.")
+            raise WrongValue(f"hansa provision {words[0]} takes {places} words before its settings, as in --help.")
         action(Path(found[0]), *found[1:], given=given, now=time.time())
     else:
         found, given = split_words(words, NEW)
         if len(found) != 1:
+            near = f"the nearest verb is {nearest(found[0], ACTIONS)}" if found else "name it first"
             raise UnknownSetting(
-                f"{' '.join(found)!r} is no folder: nearest is {nearest(words[0], ACTIONS)}, or --help."
+                f"hansa provision takes one folder, not {' '.join(found) or 'none'!r}: {near}; see --help."
             )
         _provision(Path(found[0]), given, time.time())
 
@@ -150,10 +151,16 @@ def _agree(server: ServerFolder, given: Settings) -> None:
         server.agree(dataclasses.replace(federation, task=invited_task(given["task"])))
 
 
-def _signer(folder: Path, server: ServerFolder, given: Settings, now: float) -> Authority:
-    """Return the authority whose key is at hand: the one named, the issuing one, the root."""
+def _server(folder: Path) -> ServerFolder:
+    """Return the server's part of a federation that is there."""
+    server = ServerFolder(path=folder / "server")
     if not server.exists:
         raise WrongValue(f"{folder} is no federation's folder: give the one that hansa provision made.")
+    return server
+
+
+def _signer(folder: Path, server: ServerFolder, given: Settings, now: float) -> Authority:
+    """Return the authority whose key is at hand: the one named, the issuing one, the root."""
     own = folder / "ca" / "ca.key"
     if "ca_key" not in given and (issuer := server.issuer()) is not None:
         return issuer
@@ -216,7 +223,7 @@ def _path(folder: Path, name: str) -> Path:
 
 
 def _sign(folder: Path, request: str, *, given: Settings, now: float) -> None:
-    server = ServerFolder(path=folder / "server")
+    server = _server(folder)
     signer = _signer(folder, server, given, now)
     out = Path(given.get("out", Path(request).with_suffix(".crt")))
     if out.exists():
@@ -233,7 +240,7 @@ def _sign(folder: Path, request: str, *, given: Settings, now: float) -> None:
 
 
 def _revoke(folder: Path, name: str, *, given: Settings, now: float) -> None:
-    server = ServerFolder(path=folder / "server")
+    server = _server(folder)
     entries = server.book().read()
     if name not in entries:
         raise UnknownSetting(f"there is no client {name!r} in {folder}: nearest is {nearest(name, entries)}.")
@@ -247,7 +254,7 @@ def _revoke(folder: Path, name: str, *, given: Settings, now: float) -> None:
 
 def _list(folder: Path, *, given: Settings, now: float) -> None:
     table = Table("name", "state", "until", box=None, pad_edge=False)
-    for name, entry in sorted(ServerFolder(path=folder / "server").book().read().items()):
+    for name, entry in sorted(_server(folder).book().read().items()):
         until = entry.until if entry.revoked is None else entry.revoked
         state = entry.state(now)
         table.add_row(
@@ -257,7 +264,7 @@ def _list(folder: Path, *, given: Settings, now: float) -> None:
 
 
 def _renew(folder: Path, *, given: Settings, now: float) -> None:
-    server = ServerFolder(path=folder / "server")
+    server = _server(folder)
     signer, old = _signer(folder, server, given, now), server.federation()
     address = given.get("address", old.address)
     split_address(address, WrongValue)

@@ -96,8 +96,8 @@ class Registrar:
             )
         if not peer.not_before <= now < peer.not_after:
             raise EnrolmentRefused(
-                f"the certificate of {peer.name!r} is good from {day(peer.not_before)} until {day(peer.not_after)}, and "
-                f"the coordinator's clock says {day(now)}: set the clock that is wrong, or {_again(peer.name)}"
+                f"the certificate of {peer.name!r} is good from {day(peer.not_before)} until {day(peer.not_after)}, "
+                f"and the coordinator's clock says {day(now)}: set the clock that is wrong, or {_again(peer.name)}"
             )
         if self.revocations.revoked(peer.serial):
             raise EnrolmentRefused(f"{peer.name!r} is revoked: {_again(peer.name)}")
