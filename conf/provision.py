@@ -141,6 +141,8 @@ def _create(folder: Path, server: ServerFolder, federation: Federation, given: S
 def _agree(server: ServerFolder, given: Settings) -> None:
     """See that settings fit a federation that is there; its task may be another one from now on."""
     federation = server.federation()
+    if not given.keys() & {"clients", "task"}:
+        raise WrongValue(f"{server.path} is there already: name whom to invite with clients=, or see --help.")
     for name in ONLY_NEW:
         if name in given:
             raise WrongValue(f"{server.path} is there already: {name}= is for a new federation; see --help for renew.")
@@ -149,6 +151,7 @@ def _agree(server: ServerFolder, given: Settings) -> None:
             raise WrongValue(f"the {name} of {server.path} is {old}: leave {name}= out; see --help for renew.")
     if "task" in given:
         server.agree(dataclasses.replace(federation, task=invited_task(given["task"])))
+        _say(f"Invitations carry {given['task']} from now on.")
 
 
 def _server(folder: Path) -> ServerFolder:
@@ -192,7 +195,8 @@ def _invite(
                 seconds=seconds,
             )
             entries[name] = _write(folder, invitation)
-    told = f"SECRET until used. To the device, by a safe way; there: hansa join FILE. Good until {day(now + seconds)}."
+    there = "hansa join FILE" if server.issuer() else "hansa join --request FILE, and sign here what it makes"
+    told = f"SECRET until used. To the device, by a safe way; there: {there}. Good until {day(now + seconds)}."
     return [([_path(folder, name) for name in names], told)] if names else []
 
 

@@ -106,7 +106,7 @@ def _sound(value: object) -> bool:
     """Whether a number is finite and a text can be written as UTF-8."""
     if isinstance(value, float):
         return math.isfinite(value)
-    return not isinstance(value, str) or not any("\ud800" <= character <= "\udfff" for character in value)
+    return not isinstance(value, str) or value.encode(errors="ignore").decode() == value
 
 
 def _refuse(constant: str) -> NoReturn:

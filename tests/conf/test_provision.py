@@ -137,7 +137,7 @@ def test_one_whose_invitation_ran_out_is_invited_again(folder, capsys, monkeypat
 
 def test_a_coordinator_that_may_sign_nothing(folder, capsys):
     """Its devices are signed for by hand, where the root's key is, and renewed the same way."""
-    hansa(capsys, "fed", *NEW, "clients=bergen", "issuer=false")
+    assert "hansa join --request" in hansa(capsys, "fed", *NEW, "clients=bergen", "issuer=false")
     server, device = server_of(folder), Device(name="bergen")
     assert server.issuer() is None and not list(server.path.glob("issuer*"))
     with pytest.raises(EnrolmentRefused, match="hansa provision sign"):
@@ -288,6 +288,7 @@ def test_what_cannot_be_is_told_in_one_line_and_makes_nothing(folder, capsys, wo
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (["fed"], "fed/server is there already: name whom to invite with clients="),
         (["fed", "clients=b", "address=other:1"], "the address of fed/server is 127.0.0.1:8443"),
         (["fed", "clients=b", "name=other"], "the name of fed/server is fed"),
         (["fed", "clients=b", "issuer=false"], "issuer= is for a new federation"),
@@ -315,7 +316,7 @@ def test_a_folder_that_is_there_in_part_is_not_made_anew(folder, capsys):
 
 def test_invitations_carry_the_task_that_was_named_last(folder, capsys):
     hansa(capsys, "fed", *NEW, "clients=a")
-    hansa(capsys, "fed", "clients=b", "task=./mine.py:Pumps")
+    assert "carry ./mine.py:Pumps from now on" in hansa(capsys, "fed", "clients=b", "task=./mine.py:Pumps")
     hansa(capsys, "fed", "clients=c")
     tasks = [peer_of(folder, name)[0].task for name in "abc"]
     assert tasks == ["digits", *[TaskFile(file="mine.py", class_name="Pumps", text=MINE)] * 2]
