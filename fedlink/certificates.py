@@ -44,6 +44,8 @@ SCHEME = "hansa:"
 ARC = "2.25.288890636977735147994858186970870069977"
 PROOF, IDENTITY = x509.ObjectIdentifier(f"{ARC}.1"), x509.ObjectIdentifier(f"{ARC}.2")
 PROVES = b"hansa: the holder of this identity asks for a certificate of the key"
+FIELD = 2**255 - 19
+EDWARDS_D = -121665 * pow(121666, -1, FIELD) % FIELD
 LONGEST = 128
 """Characters of a name."""
 MOST = 2**14
@@ -263,11 +265,19 @@ def _octets(content: bytes) -> bytes:
 
 
 def _proves(proof: bytes, key: ec.EllipticCurvePublicKey) -> bool:
+    if _small_order(proof[:32]):
+        return False
     try:
         Ed25519PublicKey.from_public_bytes(proof[:32]).verify(proof[32:], _proven(key))
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def _small_order(identity: bytes) -> bool:
+    """Whether an Ed25519 key is one of the few for which anyone can write signatures: of order 1, 2, 4 or 8."""
+    y = int.from_bytes(identity, "little") % 2**255
+    return y * (y * y - 1) * (EDWARDS_D * y**4 + 2 * y * y - 1) % FIELD == 0
 
 
 def _proven(key: ec.EllipticCurvePublicKey) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 
 from hansa.fedlink.certificates import checked_name, read_peer
 from hansa.fedlink.errors import CertificateError, EnrolmentRefused, FileError
-from hansa.fedlink.files import checked, locked, parse, read, replace
+from hansa.fedlink.files import VERSION, checked, locked, parse, read, replace
 
 LARGEST = 2**28
 """Bytes of a book: some 50,000 clients."""
@@ -109,9 +109,12 @@ class TokenBook:
         self._write({})
 
     def _write(self, entries: Mapping[str, Entry]) -> None:
-        clients = {name: dataclasses.asdict(entry) for name, entry in sorted(entries.items())}
-        content = json.dumps({"version": 1, "clients": clients}, indent=1, ensure_ascii=False)
-        replace(self.path, content.encode() + b"\n", secret=True)
+        lines = [
+            f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(vars(entry))}"
+            for name, entry in sorted(entries.items())
+        ]
+        text = f'{{"version": {VERSION}, "clients": {{\n' + ",\n".join(lines) + "\n}}\n"
+        replace(self.path, text.encode(), secret=True)
 
 
 def token_hash(token: bytes | str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import stat
 import subprocess
 import sys
@@ -77,18 +78,6 @@ def test_a_host_that_is_none_is_refused(host):
         general_name(host)
 
 
-def forged(*, name: str = "bergen", uris: tuple[str, ...] = (), proof: bytes | None = None, curve=None) -> bytes:
-    """A request whose own signature holds and of which one thing is wrong."""
-    key = ec.generate_private_key(curve or ec.SECP256R1())
-    names = [x509.UniformResourceIdentifier(text) for text in uris or (uri(CLIENT, name),)]
-    builder = x509.CertificateSigningRequestBuilder(x509.Name([])).add_extension(
-        x509.SubjectAlternativeName(names), False
-    )
-    if proof is not None:
-        builder = builder.add_extension(x509.UnrecognizedExtension(PROOF, proof), False)
-    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
-
-
 def proof_of(request: bytes) -> bytes:
     extensions = x509.load_pem_x509_csr(request).extensions
     value = extensions.get_extension_for_oid(PROOF).value
@@ -96,14 +85,28 @@ def proof_of(request: bytes) -> bytes:
     return value.value
 
 
+def forged(*, name: str = "bergen", uris: tuple[str, ...] = (), proof: bytes | None = b"own", curve=None) -> bytes:
+    """A request whose own signature holds and of which one thing is wrong."""
+    key = ec.generate_private_key(curve or ec.SECP256R1())
+    names = [x509.UniformResourceIdentifier(text) for text in uris or (uri(CLIENT, name),)]
+    builder = x509.CertificateSigningRequestBuilder(x509.Name([])).add_extension(
+        x509.SubjectAlternativeName(names), False
+    )
+    if proof == b"own":
+        proof = proof_of(dataclasses.replace(Device(name=name), key=key).request())
+    if proof is not None:
+        builder = builder.add_extension(x509.UnrecognizedExtension(PROOF, proof), False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
 @pytest.mark.parametrize(
     ("request_", "told"),
     [
         (forged(proof=proof_of(Device(name="bergen").request())), "is forged"),  # another's proof, on one's own key
-        (forged(proof=b"\x04\x60" + bytes(96)), "is forged"),
+        (forged(proof=b"\x04\x60" + bytes([7] * 96)), "is forged"),
         (forged(proof=b"\x04\x5f" + bytes(95)), "is broken"),
         (forged(proof=b""), "is broken"),
-        (forged(), "not of a client"),
+        (forged(proof=None), "not of a client"),
         (forged(uris=("hansa:server",)), "not of a client"),
         (forged(uris=("hansa:client:a", "hansa:client:b")), "not of a client"),
         (forged(uris=("hansa:client:%61",)), "not written as Hansa writes it"),
@@ -116,8 +119,32 @@ def proof_of(request: bytes) -> bytes:
     ],
 )
 def test_a_request_that_proves_nothing_is_refused(request_, told):
+    assert read_request(forged()).name == "bergen"
     with pytest.raises(CertificateError, match=told):
         read_request(request_)
+
+
+SMALL = [
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+]
+"""The Ed25519 keys of small order, also as they are not to be written; their signs are free."""
+
+
+@pytest.mark.parametrize("small", SMALL)
+@pytest.mark.parametrize("sign", [0, 0x80])
+def test_an_identity_for_which_anyone_can_sign_is_refused(small, sign):
+    """For such keys one constant signature holds for a message in eight or more often: so many are tried."""
+    identity = bytearray.fromhex(small)
+    identity[31] |= sign
+    for _ in range(24):
+        with pytest.raises(CertificateError, match="is forged"):
+            read_request(forged(proof=b"\x04\x60" + bytes(identity) + b"\x01" + bytes(63)))
 
 
 def test_a_request_that_was_altered_on_the_way_is_refused():
