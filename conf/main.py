@@ -18,6 +18,9 @@ class Verb(NamedTuple):
 
 VERBS = {
     "simulate": Verb("hansa.conf.simulate", "train a federation of virtual clients on this machine"),
+    "provision": Verb(
+        "hansa.conf.provision", "make the certificates of a federation, and the invitations of its devices"
+    ),
     "strategies": Verb("hansa.conf.catalogue", "list the strategies, tasks and other choices, with their settings"),
 }
 

@@ -1,0 +1,302 @@
+"""Who is who on the link: names, roles, keys, signing requests, and what a peer's certificate says.
+
+A leaf is ECDSA P-256. Its role and name stand in a URI of its subject alternative names: ``hansa:server``,
+``hansa:client:<name>`` or ``hansa:invitation:<name>``, the name percent-encoded. A client also has an Ed25519 identity
+key, which outlives its certificates. Two private extensions bind it, each an OCTET STRING:
+
+    PROOF     in a signing request: the identity's public half (32 bytes), then its signature (64 bytes) over
+              PROVES, a zero byte and the P-256 key as SubjectPublicKeyInfo in DER
+    IDENTITY  in a client's leaf: the identity's public half (32 bytes)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, unquote
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from hansa.fedlink.errors import CertificateError
+
+SERVER, CLIENT, INVITATION = "server", "client", "invitation"
+USAGES = {
+    SERVER: ExtendedKeyUsageOID.SERVER_AUTH,
+    CLIENT: ExtendedKeyUsageOID.CLIENT_AUTH,
+    INVITATION: ExtendedKeyUsageOID.CLIENT_AUTH,
+}
+"""What a role's leaf may be used for: a client can never pass for the server."""
+SCHEME = "hansa:"
+ARC = "2.25.288890636977735147994858186970870069977"
+PROOF, IDENTITY = x509.ObjectIdentifier(f"{ARC}.1"), x509.ObjectIdentifier(f"{ARC}.2")
+PROVES = b"hansa: the holder of this identity asks for a certificate of the key"
+FIELD = 2**255 - 19
+EDWARDS_D = -121665 * pow(121666, -1, FIELD) % FIELD
+LONGEST = 128
+"""Characters of a name."""
+MOST = 2**14
+"""Bytes of a certificate or signing request."""
+BROKEN = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What cryptography raises for bytes that are no certificate, request or key."""
+
+
+def checked_name(name: str) -> str:
+    """Return a name of 1 to 128 characters, all of them visible or a plain space; raises CertificateError.
+
+    >>> checked_name("Lübeck")
+    'Lübeck'
+    """
+    if not 1 <= len(name) <= LONGEST:
+        raise CertificateError(f"a name has 1 to {LONGEST} characters, not {len(name)}: choose another name.")
+    if not name.isprintable() or name != name.strip():
+        raise CertificateError(
+            f"the name {name!a} has invisible characters, or spaces at its ends: choose a name that one can read."
+        )
+    return name
+
+
+def uri(role: str, name: str) -> str:
+    """Return the URI of a role and name.
+
+    >>> uri("client", "Lübeck")
+    'hansa:client:L%C3%BCbeck'
+    """
+    return f"{SCHEME}{role}" if role == SERVER else f"{SCHEME}{role}:{quote(checked_name(name), safe='')}"
+
+
+def day(seconds: float) -> str:
+    """Write a time, in seconds since 1970, for a message.
+
+    >>> day(0.0)
+    '1970-01-01 00:00 UTC'
+    """
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """What a certificate says of its holder; times in seconds since 1970. A server's ``name`` is empty."""
+
+    role: str
+    name: str
+    serial: int
+    not_before: float
+    not_after: float
+    key: str
+    """SHA-256 of the certified public key."""
+    identity: bytes | None
+    """The Ed25519 identity's public half, 32 bytes; clients only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A signing request whose two signatures hold: who asks, and the public halves of both keys."""
+
+    name: str
+    key: ec.EllipticCurvePublicKey = field(repr=False)
+    identity: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.key)
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """Make a P-256 key."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def key_pem(key: ec.EllipticCurvePrivateKey | Ed25519PrivateKey | rsa.RSAPrivateKey) -> bytes:
+    """Write a private key as PEM, unencrypted: a file of it is written with ``files.replace(..., secret=True)``."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def load_identity(pem: bytes) -> Ed25519PrivateKey:
+    """Read an Ed25519 identity key; raises CertificateError."""
+    key = _private(pem)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise CertificateError("the identity key is broken or not Ed25519: restore its file, or ask for an invitation.")
+    return key
+
+
+def load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    """Read a P-256 key; raises CertificateError."""
+    key = _private(pem)
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise CertificateError("the private key is broken or not of P-256: restore its file, or make a new one.")
+    return key
+
+
+def fingerprint(key: Any) -> str:
+    """Return the SHA-256 of a public key's SubjectPublicKeyInfo."""
+    return hashlib.sha256(_spki(key)).hexdigest()
+
+
+def signing_request(name: str, key: ec.EllipticCurvePrivateKey, identity: Ed25519PrivateKey) -> bytes:
+    """Ask, in PEM, for a client's certificate of a P-256 key, with proof that the identity key is at hand too."""
+    mine = identity.public_key().public_bytes_raw()
+    proof = mine + identity.sign(_proven(key.public_key()))
+    return (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(subject(checked_name(name)))
+        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri(CLIENT, name))]), False)
+        .add_extension(x509.UnrecognizedExtension(PROOF, _octets(proof)), False)
+        .sign(key, hashes.SHA256())
+        .public_bytes(Encoding.PEM)
+    )
+
+
+def read_request(pem: bytes) -> Request:
+    """Read a signing request and check both its signatures; raises CertificateError."""
+    try:
+        found = x509.load_pem_x509_csr(_bounded(pem, "signing request"))
+        key, holds, extensions = found.public_key(), found.is_signature_valid, found.extensions
+        proof = _private_extension(extensions, PROOF, 96)
+        role, name = _role(extensions)
+    except BROKEN:
+        raise CertificateError("the signing request is broken: make a new one with hansa join.") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise CertificateError("the signing request's key is not ECDSA P-256: make a new one with hansa join.")
+    if role != CLIENT or proof is None:
+        raise CertificateError("the signing request is not of a client of Hansa: make a new one with hansa join.")
+    if not holds or not _proves(proof, key):
+        raise CertificateError("the signing request is forged: its signatures do not hold; make a new one.")
+    return Request(name=name, key=key, identity=proof[:32])
+
+
+def read_peer(content: bytes) -> Peer:
+    """Read what a certificate (PEM or DER) says; its signature is for TLS to check. Raises CertificateError."""
+    try:
+        return peer_of(load_certificate(content))
+    except BROKEN:
+        raise CertificateError("the certificate is not Hansa's: make one with hansa provision.") from None
+
+
+def peer_of(certificate: x509.Certificate) -> Peer:
+    """Return what a certificate says of its holder; raises CertificateError or what BROKEN lists."""
+    extensions = certificate.extensions
+    role, name = _role(extensions)
+    usage = [*extensions.get_extension_for_class(x509.ExtendedKeyUsage).value] if role else []
+    identity = _private_extension(extensions, IDENTITY, 32)
+    if role not in USAGES or usage != [USAGES[role]] or (identity is None) == (role == CLIENT):
+        raise CertificateError("the certificate is not of a server or client of Hansa: make one with hansa provision.")
+    return Peer(
+        role=role,
+        name=name,
+        serial=certificate.serial_number,
+        not_before=certificate.not_valid_before_utc.timestamp(),
+        not_after=certificate.not_valid_after_utc.timestamp(),
+        key=fingerprint(certificate.public_key()),
+        identity=identity,
+    )
+
+
+def load_certificate(content: bytes) -> x509.Certificate:
+    """Read one certificate, PEM (the first of several) or DER; raises CertificateError."""
+    try:
+        if b"-----BEGIN" in _bounded(content, "certificate"):
+            return x509.load_pem_x509_certificate(content)
+        return x509.load_der_x509_certificate(content)
+    except BROKEN:
+        raise CertificateError("the certificate is broken: restore its file, or make a new one.") from None
+
+
+def subject(text: str) -> x509.Name:
+    """Return a subject for people to read; it holds the first 64 bytes of the text, and nothing is decided by it."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text.encode()[:64].decode(errors="ignore"))])
+
+
+def identity_extension(identity: bytes) -> x509.UnrecognizedExtension:
+    """Return the extension of a leaf that binds an identity."""
+    return x509.UnrecognizedExtension(IDENTITY, _octets(identity))
+
+
+def _role(extensions: x509.Extensions) -> tuple[str, str]:
+    """Return role and name from the one URI of Hansa's; two empty texts where there is none."""
+    try:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return "", ""
+    ours = [u for u in names.get_values_for_type(x509.UniformResourceIdentifier) if u.startswith(SCHEME)]
+    if len(ours) != 1:
+        return "", ""
+    role, _, encoded = ours[0].removeprefix(SCHEME).partition(":")
+    name = unquote(encoded, errors="strict")
+    if ours[0] != uri(role, name):
+        raise CertificateError("the certificate's name is not written as Hansa writes it: make a new one.")
+    return role, name
+
+
+def _private_extension(extensions: x509.Extensions, oid: x509.ObjectIdentifier, length: int) -> bytes | None:
+    found = [extension.value for extension in extensions if extension.oid == oid]
+    if not found:
+        return None
+    value = found[0].value if isinstance(found[0], x509.UnrecognizedExtension) else b""
+    if value[:-length] != _octets(bytes(length))[:-length]:
+        raise ValueError(oid)
+    return value[-length:]
+
+
+def _octets(content: bytes) -> bytes:
+    """Write up to 127 bytes as a DER OCTET STRING."""
+    return bytes([4, len(content)]) + content
+
+
+def _proves(proof: bytes, key: ec.EllipticCurvePublicKey) -> bool:
+    if _small_order(proof[:32]):
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(proof[:32]).verify(proof[32:], _proven(key))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _small_order(identity: bytes) -> bool:
+    """Whether an Ed25519 key is one of the few for which anyone can write signatures: of order 1, 2, 4 or 8."""
+    y = int.from_bytes(identity, "little") % 2**255
+    return y * (y * y - 1) * (EDWARDS_D * y**4 + 2 * y * y - 1) % FIELD == 0
+
+
+def _proven(key: ec.EllipticCurvePublicKey) -> bytes:
+    return PROVES + b"\0" + _spki(key)
+
+
+def _spki(key: Any) -> bytes:
+    content: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return content
+
+
+def _private(pem: bytes) -> object:
+    try:
+        return load_pem_private_key(pem, None)
+    except BROKEN:
+        return None
+
+
+def _bounded(content: bytes, called: str) -> bytes:
+    if len(content) > MOST:
+        raise CertificateError(f"the {called} has more than {MOST} bytes: that is none of Hansa's.")
+    return content
