@@ -5,11 +5,12 @@ machines ask of them; ``wire.write_chunk`` makes the frames of bodies.
 """
 
 from hansa.fedlink.protocol.backoff import Backoff
-from hansa.fedlink.protocol.client import Client, Held
+from hansa.fedlink.protocol.client import Client
 from hansa.fedlink.protocol.desk import Desk
 from hansa.fedlink.protocol.limits import LARGEST_FRAME, Limits
 from hansa.fedlink.protocol.requests import Answer, Kept, Work
 from hansa.fedlink.protocol.session import Session
+from hansa.fedlink.protocol.tasks import Held
 from hansa.fedlink.protocol.versions import VERSIONS
 
 __all__ = [

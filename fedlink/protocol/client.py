@@ -49,29 +49,8 @@ from hansa.fedlink.protocol.limits import (
     one_line,
 )
 from hansa.fedlink.protocol.requests import Answer
+from hansa.fedlink.protocol.tasks import Held, Phase, Task
 from hansa.fedlink.protocol.versions import VERSIONS
-
-
-@dataclass(frozen=True, kw_only=True)
-class Held:
-    """What the spool has of one request: ``stored`` of its body's ``size`` bytes, and the answer if it is complete."""
-
-    request_id: str
-    size: int
-    sha256: bytes
-    stored: int
-    answer: Answer | None = None
-
-
-class Phase(Enum):
-    """How far a request is at the client."""
-
-    FETCHING = auto()
-    """The body is not complete, or Work has not come since the process began."""
-    CHECKING = auto()
-    """All bytes are stored; the shell checks the hash."""
-    WORKING = auto()
-    ANSWERED = auto()
 
 
 class Stage(Enum):
@@ -80,27 +59,6 @@ class Stage(Enum):
     APART = auto()
     GREETING = auto()
     WELCOMED = auto()
-
-
-@dataclass(kw_only=True)
-class Task:
-    """A request that the client holds; ``work`` is None until the coordinator told of it in this process."""
-
-    request_id: str
-    size: int
-    sha256: bytes
-    stored: int = 0
-    answer: Answer | None = None
-    phase: Phase = Phase.FETCHING
-    work: pb.Work | None = None
-    damaged: int = 0
-
-    @classmethod
-    def of(cls, held: Held) -> Task:
-        task = cls(request_id=held.request_id, size=held.size, sha256=held.sha256, stored=min(held.stored, held.size))
-        if held.answer is not None:
-            task.answer, task.phase = held.answer, Phase.ANSWERED
-        return task
 
 
 @dataclass(kw_only=True, eq=False)
@@ -136,10 +94,8 @@ class Client:
 
     def start(self, now: float, wall: float) -> list[ClientEffect]:
         """Begin a connection; the first effect is the frame to write first."""
+        self._apart()
         self._stage, self._heard, self._wall = Stage.GREETING, now, wall - now
-        self._wanted.clear()
-        self._offered.clear()
-        self._cancelled.clear()
         hello = pb.Hello(
             versions=sorted(self.versions),
             software=self.software,
@@ -396,11 +352,14 @@ class Client:
         return [Send(frame=said), self._ended(code, one_line(text), come_back)]
 
     def _ended(self, code: int, text: str, come_back: bool) -> Ended:
+        self._apart()
+        return Ended(code=code, text=text, come_back=come_back)
+
+    def _apart(self) -> None:
         self._stage = Stage.APART
         self._wanted.clear()
         self._offered.clear()
         self._cancelled.clear()
-        return Ended(code=code, text=text, come_back=come_back)
 
 
 def _check_welcome(said: pb.Welcome, ours: frozenset[int]) -> None:

@@ -148,6 +148,10 @@ class Desk:
         session = self._sessions.get(name)
         return [] if session is None else session.end(code, text)
 
+    def shutdown(self, text: str) -> list[ServerEffect]:
+        """End all sessions because the coordinator stops; what is open is the application's to submit again."""
+        return [effect for session in list(self._sessions.values()) for effect in session.end(pb.SHUTDOWN, text)]
+
     def tick(self, now: float) -> list[ServerEffect]:
         """End silent sessions and send heartbeats; call it about once a second."""
         return [effect for session in list(self._sessions.values()) for effect in session.tick(now)]

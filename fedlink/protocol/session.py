@@ -51,7 +51,10 @@ class Stage(Enum):
 
 @dataclass(kw_only=True, eq=False)
 class Session:
-    """One connection. The shell calls ``receive`` with each frame's bytes, and ``closed`` when the stream is gone."""
+    """One connection. The shell calls ``receive`` with each frame's bytes, and ``closed`` when the stream is gone.
+
+    It writes what a frame gave rise to before it reads the next one, so that who sends but does not read is held up.
+    """
 
     desk: Desk
     name: str
