@@ -106,4 +106,5 @@ def one_line(text: str, longest: int = LONGEST_TEXT) -> str:
     >>> one_line("a\\nb" + chr(27) + "[31m", 6)
     'a b [3'
     """
-    return "".join(c if c.isprintable() else " " for c in text[:longest]).strip()
+    text = text[:longest]
+    return text.strip() if text.isprintable() else "".join(c if c.isprintable() else " " for c in text).strip()
