@@ -72,7 +72,7 @@ def reply_message(reply: Reply, to: Message) -> Message:
     if reply.settings is not None:
         head["settings"] = json.dumps(dict(reply.settings))
     content = RecordDict({"hansa": _head(head)})
-    if reply.row is not None:
+    if isinstance(reply.row, np.ndarray):
         content["row"] = _arrays({"row": reply.row})
     return Message(content, reply_to=to)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from hansa.strategies.types import Array, Tree
+from hansa.strategies.types import Array, Row, Tree
 
 Tag: TypeAlias = tuple[int, int]
 """A round and a request of it."""
@@ -60,7 +60,7 @@ class Reply:
     round: int
     request: int
     digest: str
-    row: Array | None = None
+    row: Row | None = None
     failure: Failure | None = None
     staged: bool = False
     settings: Settings | None = None
@@ -73,7 +73,7 @@ class Reply:
         client: str,
         digest: str,
         *,
-        row: Array | None = None,
+        row: Row | None = None,
         failure: Failure | None = None,
         staged: bool = False,
         settings: Settings | None = None,

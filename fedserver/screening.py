@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from hansa.fedlink.messages import Call, Reply, Settings
 from hansa.fedserver.errors import Refused
-from hansa.strategies.types import Array
+from hansa.strategies.types import Row
 
 
-def screen(reply: Reply, calls: Mapping[str, Call], settings: Settings) -> Array:
+def screen(reply: Reply, calls: Mapping[str, Call], settings: Settings) -> Row:
     """Return the row of a reply to one of these calls; raises Refused, saying why, for any other reply."""
     call = calls.get(reply.client)
     if call is None:

@@ -14,7 +14,7 @@ from hansa.strategies.errors import CompositionError, RoundLost, SumError
 from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names, Pipeline
 from hansa.strategies.spec import Spec
-from hansa.strategies.types import Array
+from hansa.strategies.types import Array, Row
 
 Rule: TypeAlias = Callable[[Array], Array]
 """From the means of G groups, shape (G, *shape), to one value of the channel's shape."""
@@ -72,7 +72,7 @@ class Totals:
     count_G: Array
     names: frozenset[str]
 
-    def add(self, client: str, row_D: Array, group: int) -> None:
+    def add(self, client: str, row_D: Row, group: int) -> None:
         """Add one row in place; raises SumError and adds nothing where it must not enter."""
         self._room(frozenset({client}))
         exact.add(self.spec, self.sum_GD[group], row_D)

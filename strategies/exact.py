@@ -17,7 +17,7 @@ import numpy as np
 
 from hansa.strategies.errors import SumError
 from hansa.strategies.spec import Channel, Spec
-from hansa.strategies.types import Array
+from hansa.strategies.types import Array, Row
 
 CHUNK = 8_192
 """Entries that are converted at once; they stay in a core's cache."""
@@ -45,7 +45,7 @@ def zeros(spec: Spec, groups: int) -> Array:
     return np.zeros((groups, spec.dim), np.int64 if spec.domain == "real" else spec.dtype)
 
 
-def add(spec: Spec, total_D: Array, row_D: Array) -> None:
+def add(spec: Spec, total_D: Array, row_D: Row) -> None:
     """Add one row to a total, in place.
 
     Raises SumError, naming the channel, where the row must not enter; the total is then as it was, to the bit.
@@ -58,8 +58,7 @@ def add(spec: Spec, total_D: Array, row_D: Array) -> None:
     if spec.domain == "real":
         _add_reals(spec, total_D, row_D)
     else:
-        _check_ring(spec, row_D)
-        total_D += row_D
+        _add_ring(spec, total_D, row_D)
 
 
 def to_reals(spec: Spec, total_GD: Array) -> Array:
@@ -71,7 +70,7 @@ def to_reals(spec: Spec, total_GD: Array) -> Array:
     return real_GD
 
 
-def _add_reals(spec: Spec, total_D: Array, row_D: Array) -> None:
+def _add_reals(spec: Spec, total_D: Array, row_D: Row) -> None:
     """Check and add in one walk, while a piece is in the core's cache; what turns out wrong later is taken back."""
     scaled, square, added = np.empty(min(CHUNK, spec.dim), np.float64), 0.0, 0
     try:
@@ -92,7 +91,7 @@ def _add_reals(spec: Spec, total_D: Array, row_D: Array) -> None:
         raise
 
 
-def _take_back(spec: Spec, total_D: Array, row_D: Array, added: int) -> None:
+def _take_back(spec: Spec, total_D: Array, row_D: Row, added: int) -> None:
     for _, scale, where in chunks(spec):
         if where.stop <= added:
             total_D[where] -= np.rint(row_D[where] * np.float64(scale)).astype(np.int64)
@@ -106,11 +105,15 @@ def _check_piece(channel: Channel, part: Array) -> None:
         raise SumError(f"channel {channel.name!r} holds {low:g} where nothing below 0 is possible: see the client.")
 
 
-def _check_ring(spec: Spec, row_D: Array) -> None:
-    signed = row_D.view(np.int16 if spec.domain == "ring16" else np.int32)
-    low, high = int(signed.min()), int(signed.max())
-    if low < -spec.limit or high > spec.limit:
-        raise SumError(f"a ring entry is {max(high, -low)} where Quantise allows {spec.limit}: see the client.")
+def _add_ring(spec: Spec, total_D: Array, row_D: Row) -> None:
+    pieces = [slice(start, min(start + CHUNK, spec.dim)) for start in range(0, spec.dim, CHUNK)]
+    for where in pieces:
+        signed = row_D[where].view(np.int16 if spec.domain == "ring16" else np.int32)
+        low, high = int(signed.min()), int(signed.max())
+        if low < -spec.limit or high > spec.limit:
+            raise SumError(f"a ring entry is {max(high, -low)} where Quantise allows {spec.limit}: see the client.")
+    for where in pieces:
+        total_D[where] += row_D[where]
 
 
 def _outside(channel: Channel, low: float, high: float) -> str:
