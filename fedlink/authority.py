@@ -23,7 +23,6 @@ from hansa.fedlink.certificates import (
     CLIENT,
     SERVER,
     USAGES,
-    Request,
     day,
     fingerprint,
     identity_extension,
@@ -33,6 +32,7 @@ from hansa.fedlink.certificates import (
     uri,
 )
 from hansa.fedlink.errors import CertificateError
+from hansa.fedlink.signing import Request
 
 DAY = 86_400.0
 BACK = 2 * DAY

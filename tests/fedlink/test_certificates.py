@@ -28,12 +28,11 @@ from hansa.fedlink.certificates import (
     load_key,
     new_key,
     read_peer,
-    read_request,
-    signing_request,
     uri,
 )
 from hansa.fedlink.errors import CertificateError
 from hansa.fedlink.files import replace
+from hansa.fedlink.signing import read_request, signing_request
 from tests.identities import NOW, Device
 
 ROOT = new_root("hanse", NOW)
@@ -208,7 +207,7 @@ def test_keys_are_secret_from_their_first_byte_and_in_every_text(tmp_path):
 
 
 def test_what_a_device_imports_stays_light():
-    names = "authority certificates enrolment files folder invitation revocation tokens"
+    names = "authority certificates enrolment files folder invitation revocation signing tokens"
     code = f"import sys, {', '.join(f'hansa.fedlink.{name}' for name in names.split())}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {m.split(".")[0] for m in done.stdout.split()} & {"grpc", "numpy", "torch", "hydra", "flwr", "rich"}
