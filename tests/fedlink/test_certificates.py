@@ -195,6 +195,7 @@ def test_keys_are_secret_from_their_first_byte_and_in_every_text(tmp_path):
     replace(tmp_path / "key", pem, secret=True)
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
     assert load_key((tmp_path / "key").read_bytes()).private_numbers() == device.key.private_numbers()
+    assert load_identity(key_pem(device.identity)).sign(b"") == device.identity.sign(b"")
     told = repr(ROOT) + repr(read_request(device.request()))
     for wrong in (key_pem(device.identity), pem[:-40], b""):
         with pytest.raises(CertificateError) as error:

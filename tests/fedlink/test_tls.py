@@ -155,6 +155,7 @@ def altered(content: bytes) -> bytes:
 
 
 EC = ec.generate_private_key(ec.SECP256R1())
+NAME, START = x509.Name([]), datetime.fromtimestamp(NOW, UTC)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,11 @@ def test_an_authority_of_a_weak_key_or_that_allows_none_below_is_refused():
     weak = ec.generate_private_key(ec.SECP224R1())
     with pytest.raises(CertificateError, match="must be of P-256, P-384, P-521, or RSA"):
         load_root(certificate(weak, NOW), own_key(weak), NOW)
+    bare = x509.CertificateBuilder(NAME, NAME, EC.public_key(), 1, START, START + timedelta(1)).sign(
+        EC, hashes.SHA256()
+    )
+    with pytest.raises(CertificateError, match="may not sign certificates"):
+        load_root(bare.public_bytes(Encoding.PEM), own_key(EC), NOW)
     root = load_root(certificate(EC, NOW, below=0), own_key(EC), NOW)
     with pytest.raises(CertificateError, match="issuer=false"):
         root.issuing("hanse", NOW)
