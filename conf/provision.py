@@ -18,7 +18,7 @@ from rich.text import Text
 from hansa.conf.errors import UnknownSetting, WrongValue
 from hansa.conf.words import invited_task, nearest, number, split_words, truth
 from hansa.fedlink.authority import DAY, Authority, load_root, new_root
-from hansa.fedlink.certificates import MOST, checked_name, day, key_pem, read_peer, read_request
+from hansa.fedlink.certificates import MOST, checked_name, day, key_pem, read_peer
 from hansa.fedlink.files import make_folder, read, replace
 from hansa.fedlink.folder import Federation, ServerFolder
 from hansa.fedlink.invitation import (
@@ -30,6 +30,7 @@ from hansa.fedlink.invitation import (
     split_address,
     write_invitation,
 )
+from hansa.fedlink.signing import read_request
 from hansa.fedlink.tokens import Entry, token_hash
 
 HELP = """Make the certificates of a federation, and the invitations of its devices.

@@ -23,7 +23,6 @@ from hansa.fedlink.certificates import (
     CLIENT,
     SERVER,
     USAGES,
-    Request,
     day,
     fingerprint,
     identity_extension,
@@ -33,6 +32,7 @@ from hansa.fedlink.certificates import (
     uri,
 )
 from hansa.fedlink.errors import CertificateError
+from hansa.fedlink.signing import Request
 
 DAY = 86_400.0
 BACK = 2 * DAY
@@ -137,9 +137,11 @@ def load_root(certificate: bytes, key: bytes, now: float) -> Authority:
 def check_root(certificate: bytes, now: float) -> x509.Certificate:
     """Read a root and see that devices can trust it: self-signed, an authority, valid now; raises CertificateError."""
     root = load_certificate(certificate)
-    if root.issuer != root.subject:
-        raise CertificateError("the CA is not a root, it is signed by another: give the root, or let Hansa make one.")
     try:
+        if root.issuer != root.subject:
+            raise CertificateError(
+                "the CA is signed by another, it is not a root: give the root, or let Hansa make one."
+            )
         root.verify_directly_issued_by(root)
     except (*BROKEN, InvalidSignature):
         raise CertificateError("the CA's certificate does not hold its own signature: give another file.") from None

@@ -1,27 +1,25 @@
-"""Who is who on the link: names, roles, keys, signing requests, and what a peer's certificate says.
+"""Who is who on the link: names, roles, keys, and what a peer's certificate says.
 
 A leaf is ECDSA P-256. Its role and name stand in a URI of its subject alternative names: ``hansa:server``,
 ``hansa:client:<name>`` or ``hansa:invitation:<name>``, the name percent-encoded. A client also has an Ed25519 identity
 key, which outlives its certificates. Two private extensions bind it, each an OCTET STRING:
 
-    PROOF     in a signing request: the identity's public half (32 bytes), then its signature (64 bytes) over
-              PROVES, a zero byte and the P-256 key as SubjectPublicKeyInfo in DER
+    PROOF     in a signing request, see ``signing``: the identity's public half (32 bytes), its signature (64 bytes)
     IDENTITY  in a client's leaf: the identity's public half (32 bytes)
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -43,9 +41,6 @@ USAGES = {
 SCHEME = "hansa:"
 ARC = "2.25.288890636977735147994858186970870069977"
 PROOF, IDENTITY = x509.ObjectIdentifier(f"{ARC}.1"), x509.ObjectIdentifier(f"{ARC}.2")
-PROVES = b"hansa: the holder of this identity asks for a certificate of the key"
-FIELD = 2**255 - 19
-EDWARDS_D = -121665 * pow(121666, -1, FIELD) % FIELD
 LONGEST = 128
 """Characters of a name."""
 MOST = 2**14
@@ -110,19 +105,6 @@ class Peer:
     """The Ed25519 identity's public half, 32 bytes; clients only."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """A signing request whose two signatures hold: who asks, and the public halves of both keys."""
-
-    name: str
-    key: ec.EllipticCurvePublicKey = field(repr=False)
-    identity: bytes
-
-    @property
-    def fingerprint(self) -> str:
-        return fingerprint(self.key)
-
-
 def new_key() -> ec.EllipticCurvePrivateKey:
     """Make a P-256 key."""
     return ec.generate_private_key(ec.SECP256R1())
@@ -151,39 +133,7 @@ def load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
 
 def fingerprint(key: Any) -> str:
     """Return the SHA-256 of a public key's SubjectPublicKeyInfo."""
-    return hashlib.sha256(_spki(key)).hexdigest()
-
-
-def signing_request(name: str, key: ec.EllipticCurvePrivateKey, identity: Ed25519PrivateKey) -> bytes:
-    """Ask, in PEM, for a client's certificate of a P-256 key, with proof that the identity key is at hand too."""
-    mine = identity.public_key().public_bytes_raw()
-    proof = mine + identity.sign(_proven(key.public_key()))
-    return (
-        x509.CertificateSigningRequestBuilder()
-        .subject_name(subject(checked_name(name)))
-        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri(CLIENT, name))]), False)
-        .add_extension(x509.UnrecognizedExtension(PROOF, _octets(proof)), False)
-        .sign(key, hashes.SHA256())
-        .public_bytes(Encoding.PEM)
-    )
-
-
-def read_request(pem: bytes) -> Request:
-    """Read a signing request and check both its signatures; raises CertificateError."""
-    try:
-        found = x509.load_pem_x509_csr(_bounded(pem, "signing request"))
-        key, holds, extensions = found.public_key(), found.is_signature_valid, found.extensions
-        proof = _private_extension(extensions, PROOF, 96)
-        role, name = _role(extensions)
-    except BROKEN:
-        raise CertificateError("the signing request is broken: make a new one with hansa join.") from None
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise CertificateError("the signing request's key is not ECDSA P-256: make a new one with hansa join.")
-    if role != CLIENT or proof is None:
-        raise CertificateError("the signing request is not of a client of Hansa: make a new one with hansa join.")
-    if not holds or not _proves(proof, key):
-        raise CertificateError("the signing request is forged: its signatures do not hold; make a new one.")
-    return Request(name=name, key=key, identity=proof[:32])
+    return hashlib.sha256(spki(key)).hexdigest()
 
 
 def read_peer(content: bytes) -> Peer:
@@ -197,9 +147,9 @@ def read_peer(content: bytes) -> Peer:
 def peer_of(certificate: x509.Certificate) -> Peer:
     """Return what a certificate says of its holder; raises CertificateError or what BROKEN lists."""
     extensions = certificate.extensions
-    role, name = _role(extensions)
+    role, name = role_of(extensions)
     usage = [*extensions.get_extension_for_class(x509.ExtendedKeyUsage).value] if role else []
-    identity = _private_extension(extensions, IDENTITY, 32)
+    identity = private_extension(extensions, IDENTITY, 32)
     if role not in USAGES or usage != [USAGES[role]] or (identity is None) == (role == CLIENT):
         raise CertificateError("the certificate is not of a server or client of Hansa: make one with hansa provision.")
     return Peer(
@@ -216,7 +166,7 @@ def peer_of(certificate: x509.Certificate) -> Peer:
 def load_certificate(content: bytes) -> x509.Certificate:
     """Read one certificate, PEM (the first of several) or DER; raises CertificateError."""
     try:
-        if b"-----BEGIN" in _bounded(content, "certificate"):
+        if b"-----BEGIN" in bounded(content, "certificate"):
             return x509.load_pem_x509_certificate(content)
         return x509.load_der_x509_certificate(content)
     except BROKEN:
@@ -230,10 +180,10 @@ def subject(text: str) -> x509.Name:
 
 def identity_extension(identity: bytes) -> x509.UnrecognizedExtension:
     """Return the extension of a leaf that binds an identity."""
-    return x509.UnrecognizedExtension(IDENTITY, _octets(identity))
+    return x509.UnrecognizedExtension(IDENTITY, octets(identity))
 
 
-def _role(extensions: x509.Extensions) -> tuple[str, str]:
+def role_of(extensions: x509.Extensions) -> tuple[str, str]:
     """Return role and name from the one URI of Hansa's; two empty texts where there is none."""
     try:
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -249,42 +199,22 @@ def _role(extensions: x509.Extensions) -> tuple[str, str]:
     return role, name
 
 
-def _private_extension(extensions: x509.Extensions, oid: x509.ObjectIdentifier, length: int) -> bytes | None:
+def private_extension(extensions: x509.Extensions, oid: x509.ObjectIdentifier, length: int) -> bytes | None:
     found = [extension.value for extension in extensions if extension.oid == oid]
     if not found:
         return None
     value = found[0].value if isinstance(found[0], x509.UnrecognizedExtension) else b""
-    if value[:-length] != _octets(bytes(length))[:-length]:
+    if value[:-length] != octets(bytes(length))[:-length]:
         raise ValueError(oid)
     return value[-length:]
 
 
-def _octets(content: bytes) -> bytes:
+def octets(content: bytes) -> bytes:
     """Write up to 127 bytes as a DER OCTET STRING."""
     return bytes([4, len(content)]) + content
 
 
-def _proves(proof: bytes, key: ec.EllipticCurvePublicKey) -> bool:
-    if _small_order(proof[:32]):
-        return False
-    try:
-        Ed25519PublicKey.from_public_bytes(proof[:32]).verify(proof[32:], _proven(key))
-    except (InvalidSignature, ValueError):
-        return False
-    return True
-
-
-def _small_order(identity: bytes) -> bool:
-    """Whether an Ed25519 key is one of the few for which anyone can write signatures: of order 1, 2, 4 or 8."""
-    y = int.from_bytes(identity, "little") % 2**255
-    return y * (y * y - 1) * (EDWARDS_D * y**4 + 2 * y * y - 1) % FIELD == 0
-
-
-def _proven(key: ec.EllipticCurvePublicKey) -> bytes:
-    return PROVES + b"\0" + _spki(key)
-
-
-def _spki(key: Any) -> bytes:
+def spki(key: Any) -> bytes:
     content: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return content
 
@@ -296,7 +226,7 @@ def _private(pem: bytes) -> object:
         return None
 
 
-def _bounded(content: bytes, called: str) -> bytes:
+def bounded(content: bytes, called: str) -> bytes:
     if len(content) > MOST:
         raise CertificateError(f"the {called} has more than {MOST} bytes: that is none of Hansa's.")
     return content

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hansa.fedlink.authority import DAY, Authority
-from hansa.fedlink.certificates import CLIENT, INVITATION, Peer, Request, day, read_request
+from hansa.fedlink.certificates import CLIENT, INVITATION, Peer, day
 from hansa.fedlink.errors import EnrolmentRefused
 from hansa.fedlink.revocation import RevocationList, revoke
+from hansa.fedlink.signing import Request, read_request
 from hansa.fedlink.tokens import Entry, TokenBook, token_hash
 
 

@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from hansa.fedlink.authority import DAY, Authority
-from hansa.fedlink.certificates import INVITATION, Peer, key_pem, new_key, read_peer, read_request, signing_request
+from hansa.fedlink.certificates import INVITATION, Peer, key_pem, new_key, read_peer
 from hansa.fedlink.enrolment import Registrar
 from hansa.fedlink.revocation import RevocationList
+from hansa.fedlink.signing import read_request, signing_request
 from hansa.fedlink.tokens import Entry, TokenBook, token_hash
 
 HOST = "127.0.0.1"

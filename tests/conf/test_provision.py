@@ -318,6 +318,8 @@ def test_invitations_carry_the_task_that_was_named_last(folder, capsys):
     hansa(capsys, "fed", *NEW, "clients=a")
     assert "carry ./mine.py:Pumps from now on" in hansa(capsys, "fed", "clients=b", "task=./mine.py:Pumps")
     hansa(capsys, "fed", "clients=c")
+    told = hansa(capsys, "fed", "task=digits")
+    assert told == "Invitations carry digits from now on.\n"
     tasks = [peer_of(folder, name)[0].task for name in "abc"]
     assert tasks == ["digits", *[TaskFile(file="mine.py", class_name="Pumps", text=MINE)] * 2]
 

@@ -28,12 +28,11 @@ from hansa.fedlink.certificates import (
     load_key,
     new_key,
     read_peer,
-    read_request,
-    signing_request,
     uri,
 )
 from hansa.fedlink.errors import CertificateError
 from hansa.fedlink.files import replace
+from hansa.fedlink.signing import read_request, signing_request
 from tests.identities import NOW, Device
 
 ROOT = new_root("hanse", NOW)
@@ -196,6 +195,7 @@ def test_keys_are_secret_from_their_first_byte_and_in_every_text(tmp_path):
     replace(tmp_path / "key", pem, secret=True)
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
     assert load_key((tmp_path / "key").read_bytes()).private_numbers() == device.key.private_numbers()
+    assert load_identity(key_pem(device.identity)).sign(b"") == device.identity.sign(b"")
     told = repr(ROOT) + repr(read_request(device.request()))
     for wrong in (key_pem(device.identity), pem[:-40], b""):
         with pytest.raises(CertificateError) as error:
@@ -208,7 +208,7 @@ def test_keys_are_secret_from_their_first_byte_and_in_every_text(tmp_path):
 
 
 def test_what_a_device_imports_stays_light():
-    names = "authority certificates enrolment files folder invitation revocation tokens"
+    names = "authority certificates enrolment files folder invitation revocation signing tokens"
     code = f"import sys, {', '.join(f'hansa.fedlink.{name}' for name in names.split())}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {m.split(".")[0] for m in done.stdout.split()} & {"grpc", "numpy", "torch", "hydra", "flwr", "rich"}

@@ -146,7 +146,16 @@ def test_leaves_end_with_their_authority_and_never_after():
         client_side(ISSUER, end)
 
 
+def altered(content: bytes) -> bytes:
+    """The same certificate but for one letter of its subject, which is no text any more."""
+    der = x509.load_pem_x509_certificate(content).public_bytes(Encoding.DER)
+    return x509.load_der_x509_certificate(der[::-1].replace(b"AC nwoT", b"AC \xffwoT", 1)[::-1]).public_bytes(
+        Encoding.PEM
+    )
+
+
 EC = ec.generate_private_key(ec.SECP256R1())
+NAME, START = x509.Name([]), datetime.fromtimestamp(NOW, UTC)
 
 
 @pytest.mark.parametrize(
@@ -154,12 +163,12 @@ EC = ec.generate_private_key(ec.SECP256R1())
     [
         (certificate(EC, NOW), own_key(new_key()), "not that of its certificate"),
         (certificate(EC, NOW, ca=False), own_key(EC), "may not sign certificates"),
-        (certificate(EC, NOW, issuer="Other CA"), own_key(EC), "is not a root"),
+        (certificate(EC, NOW, issuer="Other CA"), own_key(EC), "it is not a root"),
         (certificate(EC, NOW - 901 * DAY), own_key(EC), "give a valid one"),
         (certificate(EC, NOW), own_key(EC, BestAvailableEncryption(b"open sesame")), "has a passphrase"),
         (certificate(EC, NOW), b"nonsense", "is no private key"),
         (b"nonsense", own_key(EC), "is broken"),
-        (certificate(EC, NOW).replace(b"A", b"B"), own_key(EC), "CA|certificate"),
+        (altered(certificate(EC, NOW)), own_key(EC), "does not hold its own signature"),
     ],
 )
 def test_an_authority_of_ones_own_that_will_not_do_is_refused(ca, key, told):
@@ -173,6 +182,11 @@ def test_an_authority_of_a_weak_key_or_that_allows_none_below_is_refused():
     weak = ec.generate_private_key(ec.SECP224R1())
     with pytest.raises(CertificateError, match="must be of P-256, P-384, P-521, or RSA"):
         load_root(certificate(weak, NOW), own_key(weak), NOW)
+    bare = x509.CertificateBuilder(NAME, NAME, EC.public_key(), 1, START, START + timedelta(1)).sign(
+        EC, hashes.SHA256()
+    )
+    with pytest.raises(CertificateError, match="may not sign certificates"):
+        load_root(bare.public_bytes(Encoding.PEM), own_key(EC), NOW)
     root = load_root(certificate(EC, NOW, below=0), own_key(EC), NOW)
     with pytest.raises(CertificateError, match="issuer=false"):
         root.issuing("hanse", NOW)
