@@ -213,7 +213,7 @@ class Client:
             settings=tuple(said.run.settings),
         )
         mine = clocks.milliseconds(self._wall + now)
-        text = clocks.notice("this device", mine, said.clock_ms, self.limits.skew)
+        text = clocks.notice("this device's clock", mine, said.clock_ms, self.limits.skew)
         return [welcomed] if text is None else [welcomed, Notice(text=text)]
 
     def _frame(self, frame: pb.ServerFrame) -> list[ClientEffect]:
