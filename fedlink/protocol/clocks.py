@@ -15,6 +15,8 @@ def notice(whose: str, device_ms: int, coordinator_ms: int, skew: float) -> str 
 
     >>> notice("this device's clock", 0, 86_400_000, 300)
     "this device's clock is 24.0 h behind the coordinator's: set it, e.g. by NTP."
+    >>> notice("it", 45_000, 0, 30)
+    "it is 45 s ahead of the coordinator's: set it, e.g. by NTP."
     """
     seconds = (device_ms - coordinator_ms) / 1000
     if abs(seconds) <= skew:

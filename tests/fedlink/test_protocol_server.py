@@ -298,7 +298,7 @@ def test_sessions_are_ended_by_the_shell_and_by_the_client():
     assert [type(e) for e in done] == [effects.Close, effects.Dropped] and done[0].text.endswith("goodbye: bye")
     welcomed(desk)
     assert goodbye(desk.end("riga", pb.REVOKED, "the certificate is revoked: enrol anew.")).code == pb.REVOKED
-    assert desk.end("riga", pb.REVOKED, "again") == []
+    assert desk.end("riga", pb.REVOKED, "again") == session.end(pb.REVOKED, "again") == []
     welcomed(desk), welcomed(desk, "bergen")
     assert len(sent(desk.shutdown("the coordinator stops: it will be back."), "goodbye")) == 2
     assert not desk.connected()
