@@ -261,7 +261,7 @@ class Client:
             case Phase.WORKING:
                 return [self._have(task.request_id)]
             case Phase.FETCHING if task.request_id not in self._wanted:
-                anew = (task.size, task.sha256) != (work.size, work.sha256) or not task.sha256
+                anew = (task.size, task.sha256) != (work.size, work.sha256)
                 task.size, task.sha256 = work.size, work.sha256
                 task.stored = 0 if anew else task.stored
                 return self._fetch(task, work, anew)

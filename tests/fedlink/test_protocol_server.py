@@ -146,8 +146,10 @@ def test_another_answer_begins_anew():
 
 
 def test_what_an_earlier_process_kept_of_an_answer_is_not_asked_for_again():
-    kept = Kept(size=10, sha256=HASH, stored=7)
-    (ask,) = welcomed(desk_of(Work(**{**vars(WORK), "kept": kept}))).receive(offer(), 0)
+    work = Work(**{**vars(WORK), "kept": Kept(size=10, sha256=HASH, stored=7)})
+    desk = desk_of(work)
+    assert desk.submit("riga", work) == desk.submit("riga", WORK) == []
+    (ask,) = welcomed(desk).receive(offer(), 0)
     assert ask.frame.send.offset == 7
     whole = Kept(size=10, sha256=HASH, stored=10)
     (completed,) = welcomed(desk_of(Work(**{**vars(WORK), "kept": whole}))).receive(offer(head=b"a"), 0)
@@ -180,9 +182,30 @@ def test_a_refusal_ends_a_request_but_not_an_answered_one():
     session.receive(frame(offer=pb.Offer(request_id="r1")), 0)
     assert session.receive(refusal, 0) == [], "its answer is being checked"
     assert isinstance(desk.damaged("r1")[0], effects.Failed), "and is damaged, so that the refusal counts"
+    assert desk.open("riga") == () and not desk._of, "nothing is kept of what is over"
     desk.submit("riga", WORK)
     assert session.receive(refusal, 0)[0] == effects.Failed(name="riga", request_id="r1", text="no room")
     assert session.receive(refusal, 0) == []
+
+
+def test_a_client_that_refused_and_then_answers_after_all_is_asked_for_its_answer():
+    desk = desk_of(WORK)
+    session = welcomed(desk)
+    session.receive(frame(offer=pb.Offer(request_id="r1")), 0)
+    session.receive(frame(refuse=pb.Refuse(request_id="r1", text="no room")), 0)
+    assert welcomed(desk).receive(offer(), 0) == [], "the first one is still being checked"
+    begin, ask = desk.damaged("r1")
+    assert begin.sha256 == HASH and ask.frame.send.request_id == "r1"
+
+
+def test_a_cancelled_request_that_is_submitted_anew_may_have_another_answer():
+    desk = desk_of(WORK)
+    session = welcomed(desk)
+    session.receive(offer(), 0)
+    desk.cancel("r1", "not now")
+    desk.submit("riga", WORK)
+    begin, _ask = session.receive(offer(data=b"other"), 0)
+    assert begin.size == 5
 
 
 def test_a_cancelled_answer_may_still_be_on_its_way():
