@@ -142,19 +142,21 @@ class Client:
     def downloaded(self, request_id: str) -> list[ClientEffect]:
         """Say after BodyComplete that the hash is right: the work is run."""
         task = self._tasks.get(request_id)
-        return self._run(task) if task is not None and task.phase is Phase.CHECKING else []
+        if task is None or task.work is None or task.phase is not Phase.CHECKING:
+            return []
+        return self._run(task, task.work)
 
     def damaged(self, request_id: str) -> list[ClientEffect]:
         """Say after BodyComplete that the hash is wrong: the body is asked for anew, and in the end refused."""
         task = self._tasks.get(request_id)
-        if task is None or task.phase is not Phase.CHECKING:
+        if task is None or task.work is None or task.phase is not Phase.CHECKING:
             return []
         task.damaged += 1
         if task.damaged >= self.limits.damaged:
             text = f"its body arrived damaged {task.damaged} times: look at the coordinator's disk or the device's."
             return self.refuse(request_id, text)
         task.stored, task.sha256, task.phase = 0, b"", Phase.FETCHING
-        return self._resume(task, task.work) if self._stage is Stage.WELCOMED and task.work else []
+        return self._resume(task, task.work) if self._stage is Stage.WELCOMED else []
 
     def answered(self, request_id: str, answer: Answer) -> list[ClientEffect]:
         """Say that the answer is complete on disk; it is offered now or after the next connect, until it is taken.
@@ -213,7 +215,7 @@ class Client:
             settings=tuple(said.run.settings),
         )
         mine = clocks.milliseconds(self._wall + now)
-        text = clocks.notice("this device", mine, said.clock_ms, self.limits.skew)
+        text = clocks.notice("this device's clock", mine, said.clock_ms, self.limits.skew)
         return [welcomed] if text is None else [welcomed, Notice(text=text)]
 
     def _frame(self, frame: pb.ServerFrame) -> list[ClientEffect]:
@@ -259,18 +261,18 @@ class Client:
             case Phase.WORKING:
                 return [self._have(task.request_id)]
             case Phase.FETCHING if task.request_id not in self._wanted:
-                anew = (task.size, task.sha256) != (work.size, work.sha256) or not task.sha256
+                anew = (task.size, task.sha256) != (work.size, work.sha256)
                 task.size, task.sha256 = work.size, work.sha256
                 task.stored = 0 if anew else task.stored
-                return self._fetch(task, anew)
+                return self._fetch(task, work, anew)
             case _:
                 return []
 
-    def _fetch(self, task: Task, anew: bool) -> list[ClientEffect]:
+    def _fetch(self, task: Task, work: pb.Work, anew: bool) -> list[ClientEffect]:
         """Ask for what is missing of a body."""
         request_id = task.request_id
         if task.size == 0:
-            return self._run(task)
+            return self._run(task, work)
         effects: list[ClientEffect] = []
         if anew:
             effects = [StartBody(request_id=request_id, size=task.size, sha256=task.sha256)]
@@ -299,10 +301,8 @@ class Client:
         task.phase = Phase.CHECKING
         return BodyComplete(request_id=task.request_id, size=task.size, sha256=task.sha256)
 
-    def _run(self, task: Task) -> list[ClientEffect]:
-        if task.work is None:
-            return []
-        task.phase, work = Phase.WORKING, task.work
+    def _run(self, task: Task, work: pb.Work) -> list[ClientEffect]:
+        task.phase = Phase.WORKING
         run = RunWork(request_id=task.request_id, head=work.head, size=work.size, answer_limit=work.answer_limit)
         return [self._have(task.request_id), run] if self._stage is Stage.WELCOMED else [run]
 

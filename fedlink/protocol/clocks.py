@@ -13,14 +13,16 @@ def milliseconds(wall: float) -> int:
 def notice(whose: str, device_ms: int, coordinator_ms: int, skew: float) -> str | None:
     """Say how far a device's clock is off, or None where it is less than ``skew`` seconds.
 
-    >>> notice("this device", 0, 86_400_000, 300)
+    >>> notice("this device's clock", 0, 86_400_000, 300)
     "this device's clock is 24.0 h behind the coordinator's: set it, e.g. by NTP."
+    >>> notice("it", 45_000, 0, 30)
+    "it is 45 s ahead of the coordinator's: set it, e.g. by NTP."
     """
     seconds = (device_ms - coordinator_ms) / 1000
     if abs(seconds) <= skew:
         return None
     where = "ahead of" if seconds > 0 else "behind"
-    return f"{whose}'s clock is {_spoken(abs(seconds))} {where} the coordinator's: set it, e.g. by NTP."
+    return f"{whose} is {_spoken(abs(seconds))} {where} the coordinator's: set it, e.g. by NTP."
 
 
 def _spoken(seconds: float) -> str:

@@ -171,8 +171,7 @@ class Desk:
 
     def left(self, session: Session) -> None:
         """Forget a session that is over."""
-        if self._sessions.get(session.name) is session:
-            del self._sessions[session.name]
+        del self._sessions[session.name]
 
     def _remove(self, request: Open) -> None:
         del self._open[request.work.request_id]

@@ -172,7 +172,7 @@ class Session:
         return pb.ServerFrame(welcome=welcome)
 
     def _notices(self, device_ms: int, clock_ms: int) -> list[ServerEffect]:
-        whose = f"client {one_line(self.name)!r}"
+        whose = f"the clock of client {one_line(self.name)!r}"
         text = clocks.notice(whose, device_ms, clock_ms, self.desk.limits.skew)
         return [] if text is None else [Notice(text=text, name=self.name)]
 

@@ -110,7 +110,10 @@ class Device:
             answer = Answer(head=request_id.encode(), size=size, sha256=sha(data))
             self.answers[request_id] = (answer, data)
             self.ran += 1
-            self.do(self.client.answered(request_id, answer))
+            if self.random.random() < 0.05:
+                self.boot()  # killed after the answer was on disk, before anything else knew
+            else:
+                self.do(self.client.answered(request_id, answer))
 
     def upload(self):
         """Send one chunk of one answer."""
@@ -261,7 +264,8 @@ class World:
         """The client notices at once, the coordinator perhaps later."""
         if device.wire is not None:
             wire = device.wire
-            wire.up.clear()
+            if self.random.random() < 0.5:
+                wire.up.clear()
             device.do(device.client.closed(self.now))
             if self.random.random() < 0.5:
                 self.server_notices(wire)
@@ -272,17 +276,16 @@ class World:
                 self.harbour.do(session.closed(self.now))
 
     def deliver(self):
+        """One frame of one direction; upwards also from a wire that its client has already left."""
         device = self.random.choice(self.devices)
-        if (wire := device.wire) is None:
-            return
-        session = next((s for s, w in self.harbour.sessions.values() if w is wire), None)
         if self.random.random() < 0.5:
-            if wire.down:
-                device.do(device.client.receive(wire.down.popleft(), self.now))
-            elif not wire.server_open:
-                device.do(device.client.closed(self.now))
-        elif wire.up and session is not None:
-            self.harbour.do(session.receive(wire.up.popleft(), self.now))
+            for session, wire in list(self.harbour.sessions.values()):
+                if session.name == device.name and wire.up:
+                    self.harbour.do(session.receive(wire.up.popleft(), self.now))
+        elif device.wire is not None and device.wire.down:
+            device.do(device.client.receive(device.wire.down.popleft(), self.now))
+        elif device.wire is not None and not device.wire.server_open:
+            device.do(device.client.closed(self.now))
 
     def crash_client(self, device):
         """A process is killed; the last bytes of a body may not have reached the disk, or it is rotten."""

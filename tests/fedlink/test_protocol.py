@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 
 from hansa.fedlink.protocol import Answer, Client, Desk, Work, effects
 from hansa.fedlink.protocol.wire import write_chunk
@@ -47,3 +49,14 @@ def test_a_request_goes_down_and_its_answer_comes_up():
     (done,) = frames(desk.finish("r1"))
     assert client.receive(done, 0) == [effects.Forget(request_id="r1")]
     assert desk.finish("r1") == [] and client.holds() == ()
+
+
+def test_the_protocol_loads_nothing_that_does_io_and_nothing_heavy():
+    code = (
+        "import sys; import google.protobuf.message, hansa.fedlink.link_pb2; before = set(sys.modules); "
+        "import hansa.fedlink.protocol; print(*set(sys.modules) - before)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "hansa.fedlink.protocol.desk" in loaded
+    never = "numpy torch flwr hydra grpc ssl socket asyncio threading random time subprocess"
+    assert not {name.split(".")[0] for name in loaded} & set(never.split())
