@@ -56,7 +56,8 @@ def main() -> None:
             there = deployed(*settings)
             same &= here["model_sha256"] == there["model_sha256"]
             print(f"{name}: inline {here['model_sha256'][:16]} in {here['seconds']:.1f} s, ", end="")
-            print(f"SuperLink {there['model_sha256'][:16]} in {time.monotonic() - start:.0f} s", flush=True)
+            print(f"SuperLink {there['model_sha256'][:16]} in {time.monotonic() - start:.0f} s, ", end="")
+            print(f"{there['failures']} answers left out", flush=True)
     print("the same bits in both places" if same else "DIFFERENT BITS")
     sys.exit(not same)
 
