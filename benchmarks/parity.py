@@ -2,11 +2,11 @@
 
     python benchmarks/parity.py
 
-Measured on 2 cores of an AMD EPYC, 2026-11-24, other work on the machine:
+Measured on 2 cores of an AMD EPYC, 2026-11-24 and -25, other work on the machine:
 
-    FedAvg, all clients   9ff69d40aeec5473 in both places; inline 3.8 s, SuperLink 367 s
-
-The other two cases have no figure yet over 20 rounds; over 3 rounds all are in tests/test_superlink.py.
+    FedAvg, all clients      9ff69d40aeec5473 in both places; inline 3.8 s, SuperLink 367 s
+    FedAvg, 2 of 4 sampled   ce329375f0c7d3be in both places
+    SCAFFOLD                 e2f3b4a27376d23d in both places; inline 3.5 s, SuperLink 330 s
 """
 
 from __future__ import annotations

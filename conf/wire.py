@@ -27,7 +27,7 @@ def words(wire: str, site: str) -> list[str]:
                 f"{word!r} is not a place's own setting: it sets {', '.join(sorted(SITE))}, or names a file."
             )
     code = {_key(word) for word in ours if is_file(word)}
-    theirs = [word for word in _sent(wire) if _key(word) not in SITE | code]
+    theirs = [word for word in sent(wire) if _key(word) not in SITE | code]
     for word in theirs:
         if _key(word) in PARTS and is_file(word):
             raise ConfigError(
@@ -36,16 +36,17 @@ def words(wire: str, site: str) -> list[str]:
     return [*theirs, *own_code(ours)]
 
 
-def _sent(wire: str) -> list[str]:
-    sent = _split(wire)
-    for word in sent:
+def sent(wire: str) -> list[str]:
+    """Return the words of a run that may come over the wire; raises WrongValue for any other."""
+    words = _split(wire)
+    for word in words:
         if "{" in word and any(f"{own}.".startswith(f"{_key(word)}.") for own in SITE):
             raise WrongValue(
                 f"{word!r} came with the run: it could set what is this place's own; send single settings."
             )
         if not PLAIN.fullmatch(word) or word.startswith("hydra") or "_target_" in word:
             raise WrongValue(f"{word!r} came with the run: only plain settings, name=value, may come over the wire.")
-    return sent
+    return words
 
 
 def _split(line: str) -> list[str]:

@@ -8,6 +8,7 @@ LinkError
 │   └── TooManyRequests   a client has as many open requests as it may have
 ├── CertificateError      a name, key, certificate or signing request that cannot be used
 ├── EnrolmentRefused      a device that gets no certificate
+├── PortTaken             an address at which the coordinator cannot listen
 └── FileError             a file that cannot be read or written, or does not hold what it should
     ├── InvitationError   an invitation that is broken, altered or over
     └── RevocationError   a revocation list that cannot be read: nobody is let in
@@ -46,6 +47,10 @@ class CertificateError(LinkError):
 
 class EnrolmentRefused(LinkError):
     """A device that gets no certificate; nothing was signed."""
+
+
+class PortTaken(LinkError):
+    """An address at which the coordinator cannot listen."""
 
 
 class FileError(LinkError):

@@ -64,10 +64,11 @@ def signing_request(name: str, key: ec.EllipticCurvePrivateKey, identity: Ed2551
     )
 
 
-def read_request(pem: bytes) -> Request:
-    """Read a signing request and check both its signatures; raises CertificateError."""
+def read_request(content: bytes) -> Request:
+    """Read a signing request, PEM or DER, and check both its signatures; raises CertificateError."""
+    load = x509.load_pem_x509_csr if content.startswith(b"-----BEGIN") else x509.load_der_x509_csr
     try:
-        found = x509.load_pem_x509_csr(bounded(pem, "signing request"))
+        found = load(bounded(content, "signing request"))
         key, holds, extensions = found.public_key(), found.is_signature_valid, found.extensions
         proof = private_extension(extensions, PROOF, 96)
         role, name = role_of(extensions)

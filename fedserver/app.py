@@ -48,7 +48,7 @@ def main(grid: Grid, context: Context) -> None:
     )
     directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{job.task}-{job.strategy_name}"))
     directory.config(OmegaConf.to_yaml(config, resolve=True))
-    federation.gather(config.start_with or job.cohort.size or job.cohort.min, config.start_within)
+    least = config.start_with or job.cohort.size or job.cohort.min
     view = Lines(job.rounds)
     coordinator = Coordinator(
         job=job,
@@ -59,7 +59,13 @@ def main(grid: Grid, context: Context) -> None:
         watch=view,
         server_sums=run.server_sums(),
     )
-    runner = Runner(coordinator=coordinator, directory=directory, view=view, clock=time.monotonic)
+    runner = Runner(
+        coordinator=coordinator,
+        directory=directory,
+        view=view,
+        clock=time.monotonic,
+        gather=lambda: federation.gather(least, config.start_within),
+    )
     try:
         runner.carry_out()
     finally:

@@ -25,15 +25,23 @@ class View(Watcher, Protocol):
         """A round is over."""
         ...
 
+    def say(self, text: str) -> None:
+        """Something happened beside the rounds, such as a client that came or went."""
+        ...
+
 
 @dataclass(kw_only=True)
 class Runner:
-    """One run with its directory and its view; ``summary`` is complete once ``carry_out`` has ended."""
+    """One run with its directory and its view; ``summary`` is complete once ``carry_out`` has ended.
+
+    ``gather`` waits for the clients that the run begins with.
+    """
 
     coordinator: Coordinator
     directory: RunDirectory
     view: View
     clock: Callable[[], float]
+    gather: Callable[[], None] = lambda: None
     summary: dict[str, Any] = field(default_factory=dict)
     _saved: str = ""
 
@@ -42,6 +50,7 @@ class Runner:
         start, stopped = self.clock(), "finished"
         try:
             with self.view:
+                self.gather()
                 for record in self.coordinator.rounds():
                     self.directory.round(record, self.coordinator.tensors())
                     self._saved = self.model_sha256()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -69,11 +73,52 @@ class Lines:
     def closed(self, record: RoundRecord) -> None:
         print(line(record, self.rounds), file=self.out, flush=True)
 
+    def say(self, text: str) -> None:
+        print(text, file=self.out, flush=True)
+
+
+class Json:
+    """A line of JSON for each thing that happens, for machines that collect logs; ``wall`` gives seconds since 1970."""
+
+    def __init__(self, wall: Callable[[], float], out: TextIO | None = None) -> None:
+        self.wall, self.out = wall, out or sys.stderr
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.out.flush()
+
+    def opened(self, record: RoundRecord, endpoint: str, names: Names) -> None:
+        self._line("request", round=record.round, endpoint=endpoint, clients=list(names))
+
+    def answered(self, record: RoundRecord, client: str) -> None:
+        self._line("answer", round=record.round, client=client)
+
+    def refused(self, record: RoundRecord, refusal: Refusal) -> None:
+        self._line("refused", round=record.round, client=refusal.client, why=refusal.why)
+
+    def closed(self, record: RoundRecord) -> None:
+        self._line("round", **dataclasses.asdict(record))
+
+    def say(self, text: str) -> None:
+        self._line("told", text=text)
+
+    def _line(self, event: str, **fields: Any) -> None:
+        at = datetime.fromtimestamp(self.wall(), UTC).isoformat(timespec="milliseconds")
+        print(json.dumps({"at": at, "event": event, **fields}), file=self.out, flush=True)
+
 
 class Screen:
-    """A live bar with round, clients and what is waited for; the last metrics and refusals below it."""
+    """A live bar with round, clients and what is waited for; the last metrics and refusals below it.
 
-    def __init__(self, rounds: int, console: Console | None = None) -> None:
+    ``doing`` says what a client does and for how long, where that is known.
+    """
+
+    def __init__(
+        self, rounds: int, console: Console | None = None, doing: Callable[[str], str] = lambda client: ""
+    ) -> None:
+        self.doing = doing
         columns = (
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
@@ -110,8 +155,11 @@ class Screen:
         self.bars.update(self.whole, completed=record.round)
         self.told = Text(line(record, self.rounds))
 
+    def say(self, text: str) -> None:
+        self.live.console.print(Text(text, style="dim"))
+
     def _view(self) -> Group:
-        waiting = sorted(self.waiting)[:SHOWN]
+        waiting = [f"{name} ({told})" if (told := self.doing(name)) else name for name in sorted(self.waiting)[:SHOWN]]
         more = f" and {len(self.waiting) - SHOWN} more" if len(self.waiting) > SHOWN else ""
         waits = Text(f"waiting for {', '.join(waiting)}{more}", style="dim") if waiting else Text()
         return Group(self.bars, self.told, waits, self.trouble)

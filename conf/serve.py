@@ -1,0 +1,196 @@
+"""``hansa serve``: the coordinator on a server, with clients on devices of their own."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import ipaddress
+import json
+import secrets
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+
+from hansa.conf.components import is_file
+from hansa.conf.compose import compose, own_code
+from hansa.conf.errors import WrongValue
+from hansa.conf.run import Run, assemble, coordinator_key
+from hansa.conf.schema import SITE
+from hansa.conf.wire import sent
+from hansa.conf.words import truth
+from hansa.fedlink.authority import DAY
+from hansa.fedlink.certificates import day, read_peer
+from hansa.fedlink.files import replace
+from hansa.fedlink.folder import ServerFolder
+from hansa.fedlink.invitation import TaskFile, split_address
+from hansa.fedlink.protocol import Desk
+from hansa.fedlink.server import Server
+from hansa.fedserver.coordinator import Coordinator
+from hansa.fedserver.link import LinkFederation
+from hansa.fedserver.run_directory import RunDirectory
+from hansa.fedserver.runner import Runner, View
+from hansa.fedserver.watch import Json, Lines, Screen
+
+HELP = """Coordinate a run among devices.
+
+  hansa serve FOLDER rounds=50 strategy=scaffold     FOLDER is that of hansa provision, or its part server/
+  hansa serve insecure=true listen=127.0.0.1:8443    without certificates, on this machine only
+
+Settings are those of hansa simulate (hansa simulate --help), and of the server itself: listen=HOST:PORT (all addresses
+and the federation's port), log=text or json. start_with=N clients are waited for, everyone who is invited by default.
+Ctrl-C and SIGTERM end a run in order: what was learnt is kept."""
+
+OWN = ("listen", "log", "insecure")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A command line, taken apart: where to listen, how to log, and the words of the run."""
+
+    folder: ServerFolder | None
+    listen: str
+    log: str
+    words: list[str]
+
+
+def main(words: Sequence[str]) -> None:
+    """Carry out a run on a link; the last line on standard output is its summary."""
+    if not words or words[0] in ("-h", "--help"):
+        print(HELP)
+        return
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    server, runner = deploy(read(words))
+    with server:
+        try:
+            runner.carry_out()
+        finally:
+            print(json.dumps(runner.summary), flush=True)
+
+
+def read(words: Sequence[str]) -> Asked:
+    """Take a command line apart; raises WrongValue, and the errors of the folder's files."""
+    own = {name: value for name, _, value in (word.partition("=") for word in words) if name in OWN}
+    places = [word for word in words if "=" not in word]
+    insecure = truth(own, "insecure", False)
+    if len(places) > 1 or insecure == bool(places):
+        raise WrongValue("name the federation's one folder, as in hansa serve plants; or insecure=true, and none.")
+    folder = None if insecure else _folder(Path(places[0]))
+    listen = own.get("listen") or (
+        "127.0.0.1:8443" if folder is None else f"0.0.0.0:{split_address(folder.federation().address)[1]}"
+    )
+    if folder is None and not _loopback(split_address(listen)[0]):
+        raise WrongValue(
+            f"insecure=true listen={listen}: without certificates only 127.0.0.1, ::1 or localhost is safe."
+        )
+    if (log := own.get("log", "text")) not in ("text", "json"):
+        raise WrongValue(f"log={log}: it is text or json.")
+    run = [word for word in words if "=" in word and word.partition("=")[0] not in OWN]
+    return Asked(folder=folder, listen=listen, log=log, words=[*_task(folder, run), *run])
+
+
+def deploy(asked: Asked) -> tuple[Server, Runner]:
+    """Build everything of a run on a link, and its directory; raises the errors of all packages."""
+    config, choices = compose(own_code(asked.words))
+    run = assemble(config, choices)
+    run_id = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    server = Server(desk=_desk(run_id, asked.words), address=asked.listen, folder=asked.folder)
+    directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{run.job.task}-{run.job.strategy_name}"))
+    directory.config(OmegaConf.to_yaml(config, resolve=True))
+    federation = LinkFederation(
+        server=server, answers=_answers(run), clock=time.monotonic, say=lambda text: view.say(text)
+    )
+    view = _view(asked.log, run.job.rounds, federation)
+    coordinator = Coordinator(
+        job=run.job,
+        federation=federation,
+        run=run_id,
+        own=coordinator_key(config, "entropy"),
+        clock=time.monotonic,
+        watch=view,
+        server_sums=run.server_sums(),
+    )
+    invited = _invited(asked.folder)
+    least = config.start_with or len(invited) or run.job.cohort.size or run.job.cohort.min
+
+    def gather() -> None:
+        view.say(
+            f"results go to {directory.path}; listening at {asked.listen}; waiting for {least} clients {invited or ''}"
+        )
+        federation.gather(least, config.start_within)
+
+    return server, Runner(coordinator=coordinator, directory=directory, view=view, clock=time.monotonic, gather=gather)
+
+
+def _folder(place: Path) -> ServerFolder:
+    for path in (place / "server", place):
+        if (folder := ServerFolder(path=path)).exists:
+            _renew(folder, time.time())
+            return folder
+    raise WrongValue(
+        f"{place} is no federation's folder: make one with hansa provision {place} address=... clients=..."
+    )
+
+
+def _renew(folder: ServerFolder, now: float) -> None:
+    """Give the server a fresh certificate when a third of its life is left, where there is a key to sign with."""
+    peer, issuer = read_peer(folder.chain.read_bytes()), folder.issuer()
+    if now > peer.not_after - folder.federation().valid_days * DAY / 3 and issuer is not None:
+        folder.certify(issuer, folder.federation(), now)
+    elif now >= peer.not_after:
+        raise WrongValue(
+            f"the server's certificate was good until {day(peer.not_after)}: hansa provision renew FOLDER."
+        )
+
+
+def _task(folder: ServerFolder | None, words: Sequence[str]) -> list[str]:
+    """Return the word for the federation's task where no word names one; a task file is laid beside the keys."""
+    if folder is None or any(word.startswith("task=") for word in words):
+        return []
+    task = folder.federation().task
+    if not isinstance(task, TaskFile):
+        return [f"task={task}"]
+    path = folder.path / task.file
+    replace(path, task.text.encode())
+    return [f"task={path}:{task.class_name}"]
+
+
+def _desk(run_id: str, words: Sequence[str]) -> Desk:
+    """Return a desk that tells clients the run's settings: none of a place's own, and files without their folders."""
+    told = [word for word in words if word.partition("=")[0] not in SITE]
+    told = [f"{w.partition('=')[0]}={w.rpartition('/')[2]}" if is_file(w) and "/" in w else w for w in told]
+    version = importlib.metadata.version("hansa")
+    return Desk(software=f"hansa {version}", run=run_id, settings=tuple(sent(shlex.join(told))))
+
+
+def _answers(run: Run) -> dict[str, int]:
+    """Return the bytes of a row of each endpoint."""
+    wires = {name: end.pipeline.wire for name, end in run.job.endpoints.items()}
+    return {name: wire.dim * wire.dtype.itemsize for name, wire in wires.items()}
+
+
+def _invited(folder: ServerFolder | None) -> list[str]:
+    if folder is None:
+        return []
+    states = {name: entry.state(time.time()) for name, entry in folder.book().read().items()}
+    return sorted(name for name, state in states.items() if state in ("invited", "enrolled"))
+
+
+def _view(log: str, rounds: int, federation: LinkFederation) -> View:
+    if log == "json":
+        return Json(time.time)
+    return Screen(rounds, doing=federation.doing) if sys.stderr.isatty() else Lines(rounds)
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

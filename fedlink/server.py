@@ -1,0 +1,165 @@
+"""The coordinator's end of the link: a gRPC server in a thread of its own, for an application that may block."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self, TypeVar
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from hansa.fedlink.door import Door
+from hansa.fedlink.errors import LinkError, PortTaken
+from hansa.fedlink.folder import ServerFolder
+from hansa.fedlink.protocol import LARGEST_FRAME, Desk, Work
+from hansa.fedlink.protocol.effects import ServerEffect
+from hansa.fedlink.service import SERVICE, Arrived, Content, Service, Told
+
+Result = TypeVar("Result")
+GRACE = 5.0
+"""Seconds that streams have to end when the server stops."""
+OPTIONS = (
+    ("grpc.max_receive_message_length", LARGEST_FRAME),
+    ("grpc.max_metadata_size", 2**14),
+    ("grpc.max_concurrent_streams", 8),
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+)
+ONLY_TLS_1_3 = ("GRPC_SSL_CIPHER_SUITES", "ECDHE-PSK-CHACHA20-POLY1305")
+"""A cipher of TLS 1.2 that no certificate can serve, and none of 1.3: gRPC has no other way to refuse 1.2."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Server:
+    """Listens at ``address`` (host:port; port 0 for a free one) while it is entered; ``events`` are what happened.
+
+    ``folder`` holds certificates and keys; None stands for plain text, which is for a loopback address only.
+    All methods may be called from any thread.
+    """
+
+    desk: Desk
+    address: str
+    folder: ServerFolder | None
+    spool: Path = Path(tempfile.gettempdir())
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    events: queue.SimpleQueue[Told] = field(default_factory=queue.SimpleQueue)
+    port: int = 0
+    _service: Service = field(init=False)
+    _loop: asyncio.AbstractEventLoop = field(init=False)
+
+    def __post_init__(self) -> None:
+        folder = self.folder
+        self._service = Service(
+            desk=self.desk,
+            door=Door(revocations=None if folder is None else folder.revocations()),
+            registrar=None if folder is None else folder.registrar(folder.issuer()),
+            roots=b"" if folder is None else folder.credentials()[2],
+            spool=self.spool,
+            tell=self.events.put,
+            clock=self.clock,
+            wall=self.wall,
+        )
+
+    def __enter__(self) -> Self:
+        """Begin to listen; raises PortTaken, and the errors of the folder's files."""
+        self._ready: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="hansa-link", daemon=True)
+        self._thread.start()
+        if (error := self._ready.get()) is not None:
+            self._thread.join()
+            raise error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Say goodbye to everybody and stop."""
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()
+        self._service.close()
+        while not self.events.empty():
+            if isinstance(event := self.events.get(), Arrived):
+                event.close()
+
+    def submit(self, name: str, work: Work, body: Content) -> None:
+        """Open a request for a client; raises what ``Desk.submit`` raises."""
+
+        def submit() -> list[ServerEffect]:
+            effects = self.desk.submit(name, work)
+            self._service.bodies[work.request_id] = body
+            return effects
+
+        self._carry_out(submit)
+
+    def finish(self, request_id: str) -> None:
+        """Say that an answer is taken for good."""
+        self._carry_out(lambda: self._over_with(request_id, self.desk.finish(request_id)))
+
+    def cancel(self, request_id: str, reason: str) -> None:
+        """Take a request back."""
+        self._carry_out(lambda: self._over_with(request_id, self.desk.cancel(request_id, reason)))
+
+    def _over_with(self, request_id: str, effects: list[ServerEffect]) -> list[ServerEffect]:
+        self._service.forget(request_id)
+        return effects
+
+    def _carry_out(self, decide: Callable[[], list[ServerEffect]]) -> None:
+        """Let the machine decide in its own thread, and do what it says."""
+
+        async def decided() -> None:
+            self._service.carry_out(decide())
+
+        asyncio.run_coroutine_threadsafe(decided(), self._loop).result()
+
+    async def _serve(self) -> None:
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            server = await self._listening()
+        except (LinkError, OSError) as error:
+            self._ready.put(error)
+            return
+        tending = asyncio.create_task(self._service.tend())
+        self._ready.put(None)
+        await self._over.wait()
+        tending.cancel()
+        self._service.carry_out(self.desk.shutdown("the coordinator stops."))
+        await server.stop(GRACE)
+
+    async def _listening(self) -> grpc.aio.Server:
+        server = grpc.aio.server(options=OPTIONS)
+        server.add_generic_rpc_handlers((self._service.handlers(),))
+        healthy = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+        try:
+            if self.folder is None:
+                self.port = server.add_insecure_port(self.address)
+            else:
+                self.port = server.add_secure_port(self.address, _credentials(self.folder))
+        except RuntimeError:
+            raise PortTaken(
+                f"cannot listen at {self.address}: another program has the port, or the address is not this machine's: "
+                "end it, or choose another with listen=HOST:PORT."
+            ) from None
+        await server.start()
+        await healthy.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        return server
+
+
+def _credentials(folder: ServerFolder) -> grpc.ServerCredentials:
+    """Return credentials of mutual TLS 1.3 that are read anew for every connection, so that they can be renewed."""
+    os.environ.setdefault(*ONLY_TLS_1_3)
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        key, chain, roots = folder.credentials()
+        return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=roots)
+
+    return grpc.dynamic_ssl_server_credentials(configuration(), configuration, require_client_authentication=True)

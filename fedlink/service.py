@@ -1,0 +1,285 @@
+"""The gRPC service around the protocol's desk: streams in and out, bodies from memory, answers to disk.
+
+Everything here runs in one event loop, and nothing waits but on streams and on the clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Protocol, TypeAlias
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from google.protobuf.message import DecodeError
+
+from hansa.fedlink import link_pb2 as pb
+from hansa.fedlink.certificates import Peer
+from hansa.fedlink.door import Door, TurnedAway, certified
+from hansa.fedlink.enrolment import Registrar
+from hansa.fedlink.errors import CertificateError, EnrolmentRefused, LinkError
+from hansa.fedlink.gate import Gate
+from hansa.fedlink.incoming import Incoming
+from hansa.fedlink.outbox import Outbox
+from hansa.fedlink.protocol import Desk, Session
+from hansa.fedlink.protocol import effects as do
+from hansa.fedlink.protocol.wire import write_chunk
+
+SERVICE = "hansa.link.v1.Link"
+GOODBYE = 5.0
+"""Seconds that a stream has to take its last frames."""
+MOST = 2**17
+"""Bytes of a request to sign."""
+Key: TypeAlias = tuple[int, str]
+"""A session's number and a request's id."""
+
+
+class Content(Protocol):
+    """A request's body, wherever its bytes are."""
+
+    def pieces(self, start: int, longest: int) -> Iterator[memoryview]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrived:
+    """An answer is here for good: its head, and its body in a file that is gone when it is closed."""
+
+    name: str
+    request_id: str
+    head: bytes
+    size: int
+    file: IO[bytes] | None
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+
+
+Told: TypeAlias = Arrived | do.Failed | do.Delivered | do.Connected | do.Dropped | do.Notice
+
+
+@dataclass(kw_only=True, eq=False)
+class Service:
+    """Carries out what the desk says. ``tell`` is called with all that the application has to know, and must not wait.
+
+    ``clock`` is monotonic, ``wall`` gives seconds since 1970. ``spool`` is a folder on the coordinator's disk, where
+    answers lie in files without a name while they arrive; ``roots`` is what devices trust, in PEM.
+    """
+
+    desk: Desk
+    door: Door
+    registrar: Registrar | None
+    roots: bytes
+    spool: Path
+    tell: Callable[[Told], None]
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+    at_once: int = 2
+    patience: float = 5.0
+    bodies: dict[str, Content] = field(default_factory=dict)
+    _outboxes: dict[int, Outbox] = field(default_factory=dict)
+    _peers: dict[str, Peer] = field(default_factory=dict)
+    _incoming: dict[str, Incoming] = field(default_factory=dict)
+    _moving: dict[Key, asyncio.Task[None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._down, self._up = Gate(self.at_once, self.patience), Gate(self.at_once, self.patience)
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Return the service's methods, which take and give bytes."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Session": grpc.stream_stream_rpc_method_handler(self.session),
+                "Enrol": grpc.unary_unary_rpc_method_handler(self.enrol),
+                "Renew": grpc.unary_unary_rpc_method_handler(self.renew),
+            },
+        )
+
+    async def session(self, _: object, context: Any) -> None:
+        """Serve one stream to its end."""
+        try:
+            peer = self.door.admit(context, self.wall())
+        except TurnedAway as turned:
+            goodbye = pb.Goodbye(code=turned.code, text=str(turned))
+            await context.write(pb.ServerFrame(goodbye=goodbye).SerializeToString())
+            return
+        session, effects = self.desk.connect(peer.name, self.clock(), self.wall())
+        outbox = self._outboxes[session.number] = Outbox()
+        self._peers[peer.name] = peer
+        self.carry_out(effects)
+        reader = asyncio.create_task(self._read(context, session, outbox))
+        writer = asyncio.create_task(self._write(context, outbox))
+        try:
+            await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+            if outbox.closed:
+                await asyncio.wait({writer}, timeout=GOODBYE)
+        finally:
+            reader.cancel()
+            writer.cancel()
+            self.carry_out(session.closed(self.clock()))
+            del self._outboxes[session.number]
+
+    async def enrol(self, raw: bytes, context: Any) -> bytes:
+        """Give a device its first certificate."""
+        asked = await _parsed(pb.EnrolRequest, raw, context)
+        return await self._sign(
+            context, lambda who, signs: signs.enrol(who, asked.token, asked.signing_request, self.wall())
+        )
+
+    async def renew(self, raw: bytes, context: Any) -> bytes:
+        """Give a client its next certificate."""
+        asked = await _parsed(pb.RenewRequest, raw, context)
+        return await self._sign(context, lambda who, signs: signs.renew(who, asked.signing_request, self.wall()))
+
+    async def tend(self) -> None:
+        """Look once a second for what is silent, revoked or over; runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(1)
+            self.carry_out(self.desk.tick(self.clock()))
+            for name in self.desk.connected():
+                try:
+                    self.door.check(self._peers[name], self.wall())
+                except TurnedAway as turned:
+                    self.carry_out(self.desk.end(name, turned.code, str(turned)))
+
+    def carry_out(self, effects: Iterable[do.ServerEffect]) -> None:
+        """Do what the machine says, in order."""
+        for effect in effects:
+            match effect:
+                case do.Send():
+                    self._send(effect)
+                case do.SendBody() | do.StopBody():
+                    self._stop((effect.session, effect.request_id))
+                    if isinstance(effect, do.SendBody):
+                        self._start((effect.session, effect.request_id), self._download(effect))
+                case do.Close():
+                    self._outboxes[effect.session].close()
+                case do.Begin():
+                    self._discard(effect.request_id)
+                    self._incoming[effect.request_id] = Incoming(self.spool)
+                case do.Store():
+                    self._store(effect)
+                case do.Completed():
+                    self._completed(effect)
+                case do.Answered():
+                    self._answered(effect)
+                case _:
+                    self._note(effect)
+
+    def forget(self, request_id: str) -> None:
+        """Drop what is kept of a request that is over."""
+        self.bodies.pop(request_id, None)
+        self._discard(request_id)
+
+    def close(self) -> None:
+        """Throw away all answers that are not here as a whole."""
+        for request_id in list(self._incoming):
+            self._discard(request_id)
+
+    def _discard(self, request_id: str) -> None:
+        if (incoming := self._incoming.pop(request_id, None)) is not None:
+            incoming.close()
+
+    async def _read(self, context: Any, session: Session, outbox: Outbox) -> None:
+        while (raw := await context.read()) is not grpc.aio.EOF and not outbox.closed:
+            self.carry_out(session.receive(raw, self.clock()))
+            await outbox.room()  # who sends but does not read is held up
+
+    async def _write(self, context: Any, outbox: Outbox) -> None:
+        while (raw := await outbox.next()) is not None:
+            await context.write(raw)
+
+    def _send(self, effect: do.Send) -> None:
+        frame, raw = effect.frame, effect.frame.SerializeToString()
+        if frame.WhichOneof("kind") == "send":
+            key = (effect.session, frame.send.request_id)
+            self._stop(key)
+            self._start(key, self._upload(key, raw))
+        else:
+            self._outboxes[effect.session].frame(raw)
+
+    async def _download(self, effect: do.SendBody) -> None:
+        moved, at = 0, effect.offset
+        async with self._down.place(lambda: moved):
+            for piece in self.bodies[effect.request_id].pieces(effect.offset, effect.chunk):
+                if not await self._outboxes[effect.session].chunk(write_chunk(effect.request_id, at, piece)):
+                    return
+                at, moved = at + len(piece), moved + 1
+
+    async def _upload(self, key: Key, raw: bytes) -> None:
+        """Ask for an answer's body when there is a place for it, and keep the place until it is here."""
+        incoming = self._incoming[key[1]]
+        async with self._up.place(lambda: incoming.moved):
+            self._outboxes[key[0]].frame(raw)
+            await asyncio.Event().wait()  # until Completed or Dropped cancels it
+
+    def _start(self, key: Key, transfer: Any) -> None:
+        task = self._moving[key] = asyncio.create_task(transfer)
+        task.add_done_callback(lambda done: self._moving.pop(key) if self._moving.get(key) is done else None)
+
+    def _stop(self, key: Key) -> None:
+        if (task := self._moving.pop(key, None)) is not None:
+            task.cancel()
+
+    def _store(self, effect: do.Store) -> None:
+        try:
+            self._incoming[effect.request_id].store(effect.data)
+        except OSError as error:
+            request = self.desk.find(effect.name, effect.request_id)
+            if request is not None:
+                self.carry_out(self.desk.fail(request, f"the coordinator cannot store it: {error.strerror}"))
+
+    def _completed(self, effect: do.Completed) -> None:
+        for key in [key for key in self._moving if key[1] == effect.request_id]:
+            self._stop(key)
+        whole = effect.size == 0 or self._incoming[effect.request_id].whole(effect.sha256)
+        check = self.desk.accepted if whole else self.desk.damaged
+        self.carry_out(check(effect.request_id))
+
+    def _answered(self, effect: do.Answered) -> None:
+        incoming = self._incoming.pop(effect.request_id, None)
+        file = None if incoming is None else incoming.file
+        self.tell(
+            Arrived(name=effect.name, request_id=effect.request_id, head=effect.head, size=effect.size, file=file)
+        )
+
+    def _note(self, effect: do.Failed | do.Delivered | do.Connected | do.Dropped | do.Notice) -> None:
+        if isinstance(effect, do.Dropped):
+            for key in [key for key in self._moving if key[0] == effect.session]:
+                self._stop(key)
+        if isinstance(effect, do.Failed):
+            self.forget(effect.request_id)
+        self.tell(effect)
+
+    async def _sign(self, context: Any, grant: Callable[[Peer, Registrar], bytes]) -> bytes:
+        """Let the registrar answer in a thread of its own, for it waits for files; a refusal becomes a status."""
+        try:
+            if self.registrar is None:
+                raise EnrolmentRefused("this coordinator is insecure and signs nothing: connect without a certificate.")
+            peer, registrar = certified(context), self.registrar
+            chain = await asyncio.to_thread(lambda: grant(peer, registrar))
+        except (TurnedAway, EnrolmentRefused) as refused:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(refused))
+        except CertificateError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except LinkError as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"the coordinator cannot sign now: {error}")
+        reply: bytes = pb.EnrolReply(chain=_ders(chain), roots=_ders(self.roots)).SerializeToString()
+        return reply
+
+
+async def _parsed(kind: Any, raw: bytes, context: Any) -> Any:
+    try:
+        return kind.FromString(raw[:MOST])
+    except DecodeError:
+        return await context.abort(
+            grpc.StatusCode.INVALID_ARGUMENT, "the request is not Hansa's: install the same hansa."
+        )
+
+
+def _ders(pem: bytes) -> list[bytes]:
+    return [certificate.public_bytes(Encoding.DER) for certificate in x509.load_pem_x509_certificates(pem)]

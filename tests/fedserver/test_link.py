@@ -1,0 +1,190 @@
+"""A run over the link learns what a simulation learns, whoever comes late, goes, comes back, or misbehaves."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from hansa.conf.run import Run
+from hansa.fedclient.state import MemoryStates
+from hansa.fedlink import link_pb2 as pb
+from hansa.fedlink.protocol import Desk, Limits
+from hansa.fedlink.server import Server
+from hansa.fedserver.coordinator import Coordinator
+from hansa.fedserver.link import LinkFederation
+from hansa.fedserver.records import RoundRecord
+from hansa.strategies.keys import from_seed
+from tests.devices import Caller, Plant, Raw, answers, channel
+from tests.places import HOSPITALS, Told, coordinator, run_of
+
+SECONDS = 30
+
+
+class Link:
+    """A coordinator on a link, and its devices."""
+
+    def __init__(self, run: Run, server: Server, plant: Plant | None) -> None:
+        self.run, self.server, self.plant, self.said = run, server, plant, list[str]()
+        wires = {name: end.pipeline.wire for name, end in run.job.endpoints.items()}
+        self.federation = LinkFederation(
+            server=server,
+            answers={name: wire.dim * wire.dtype.itemsize for name, wire in wires.items()},
+            clock=time.monotonic,
+            say=self.said.append,
+        )
+        self.watch = Told()
+        self.devices: dict[str, Caller] = {}
+
+    def join(self, *names: str) -> None:
+        for name in names:
+            site = self.run.site(MemoryStates(), from_seed(self.run.job.seed, "client"))
+            self.devices[name] = Caller.of(self.server.port, name, answers(site, name), self.plant).call()
+        self.federation.gather(len(self.devices), SECONDS)
+
+    def coordinator(self) -> Coordinator:
+        return Coordinator(
+            job=self.run.job,
+            federation=self.federation,
+            run="run",
+            own=from_seed(self.run.job.seed, "coordinator"),
+            clock=time.monotonic,
+            watch=self.watch,
+        )
+
+    def until(self, true: Callable[[], bool]) -> None:
+        end = time.monotonic() + SECONDS
+        while not true():
+            assert time.monotonic() < end, self.said
+            self.federation.population()
+            time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Plant:
+    return Plant.make(tmp_path_factory.mktemp("plant") / "server")
+
+
+@contextmanager
+def link(run: Run, plant: Plant | None, spool: Path, **limits: float) -> Iterator[Link]:
+    desk = Desk(software="test", run="run", limits=Limits(**limits))  # type: ignore[arg-type]
+    folder = None if plant is None else plant.folder
+    with Server(desk=desk, address="127.0.0.1:0", folder=folder, spool=spool) as server, ExitStack() as started:
+        there = Link(run, server, plant)
+        started.callback(lambda: [device.drop() for device in there.devices.values()])
+        yield there
+
+
+def learnt(coordinator: Coordinator) -> tuple[bytes, list[RoundRecord]]:
+    records = list(coordinator.rounds())
+    return coordinator.parameters().tobytes(), records
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "scaffold", "median"])
+@pytest.mark.parametrize("secure", [True, False])
+def test_the_link_learns_the_model_of_the_simulation(plant, tmp_path, strategy, secure):
+    run = run_of(f"strategy={strategy}")
+    with link(run, plant if secure else None, tmp_path) as there:
+        there.join(*HOSPITALS)
+        over_link, records = learnt(there.coordinator())
+        assert over_link == learnt(coordinator(run_of(f"strategy={strategy}")))[0]
+        assert [record.counted for record in records] == [4, 4, 4, 4] and not there.watch.refusals
+        there.until(lambda: not any(device.client.holds() for device in there.devices.values()))
+    assert not list(tmp_path.iterdir()), "no file of an answer is left"
+
+
+def test_clients_that_lose_their_line_in_mid_work_come_back_and_nothing_is_lost(plant, tmp_path):
+    run = run_of("strategy=scaffold", "rounds=6")
+    with link(run, plant, tmp_path) as there:
+        there.join(*HOSPITALS)
+        hungary, worked = there.devices["hungary"], there.devices["hungary"].work
+
+        def losing(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+            if len(hungary.worked) in (2, 4):
+                hungary.stream.cancel()
+            return worked(head, body)
+
+        hungary.work, hungary.comes_back = losing, True
+        over_link, records = learnt(there.coordinator())
+        assert over_link == learnt(coordinator(run_of("strategy=scaffold", "rounds=6")))[0]
+        assert len(hungary.worked) == len(set(hungary.worked)), "no work was done twice"
+        assert all(record.counted == 4 for record in records)
+
+
+def test_a_client_that_is_gone_for_too_long_is_left_out_by_name_and_the_round_goes_on(plant, tmp_path):
+    run = run_of("rounds=2")
+    with link(run, plant, tmp_path) as there:
+        there.federation.patience = 0.3
+        there.join(*HOSPITALS)
+        riga = there.devices["hungary"]
+        work = riga.work
+
+        def leave(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+            if len(riga.worked) == 2:
+                riga.stream.cancel()
+            return work(head, body)
+
+        riga.work = leave
+        _, records = learnt(there.coordinator())
+        assert [record.counted for record in records] == [4, 3, 3] and records[2].cohort == 3
+        assert [(r.client, r.why) for r in there.watch.refusals] == [
+            ("hungary", "link: Gone: its line has been down for 0 s")
+        ]
+        assert any(text.startswith("hungary is gone: ") for text in there.said)
+
+
+def test_what_comes_after_the_deadline_is_cancelled_and_harms_nothing(plant, tmp_path):
+    run = run_of("rounds=2", "cohort.deadline=0.5")
+    with link(run, plant, tmp_path) as there:
+        there.join(*HOSPITALS)
+        slow = there.devices["cleveland"]
+        work = slow.work
+
+        def wait(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+            time.sleep(1.5 if len(slow.worked) == 2 else 0)
+            return work(head, body)
+
+        slow.work = wait
+        _, records = learnt(there.coordinator())
+        assert records[1].counted == 3
+        there.until(lambda: not slow.client.holds())
+
+
+def test_a_device_speaks_for_its_certificate_only_and_forged_answers_are_left_out(plant, tmp_path):
+    run = run_of("rounds=1")
+    with link(run, plant, tmp_path) as there:
+        there.join(*HOSPITALS)
+        liar, site = there.devices["cleveland"], run.site(MemoryStates(), b"k")
+        liar.work = answers(site, "hungary")
+        there.devices["switzerland"].work = lambda head, body: (b'{"version": 1}', b"")
+        _, records = learnt(there.coordinator())
+        told = {refusal.client: refusal.why for refusal in records[1].refused}
+        assert "the device says that it is 'hungary': its certificate says 'cleveland'" in told["cleveland"]
+        assert "what it should be" in told["switzerland"] and records[1].counted == 2
+
+
+def test_an_answer_that_is_larger_than_its_row_ends_the_session_with_the_reason(plant, tmp_path):
+    run = run_of("rounds=1")
+    with link(run, plant, tmp_path) as there:
+        there.join(*HOSPITALS[:3])
+        there.federation.patience = 0.3
+        raw = Raw(channel(there.server.port, plant.ca, plant.side("va_long_beach"))).hello()
+        there.until(lambda: "va_long_beach" in there.federation.population())
+
+        def offer() -> None:
+            work = raw.until("work")
+            raw.send(have=pb.Have(request_id=work.request_id))
+            raw.send(offer=pb.Offer(request_id=work.request_id, size=work.answer_limit + 1, sha256=b"0" * 32))
+
+        offering = threading.Thread(target=offer)
+        offering.start()
+        _, records = learnt(there.coordinator())
+        offering.join(SECONDS)
+        goodbye = raw.until("goodbye")
+        raw.close()
+        assert "bytes, of which" in goodbye.text and "are allowed" in goodbye.text
+        assert records[1].counted == 3
