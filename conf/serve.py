@@ -34,6 +34,7 @@ from hansa.fedlink.protocol import Desk
 from hansa.fedlink.server import Server
 from hansa.fedserver.coordinator import Coordinator
 from hansa.fedserver.link import LinkFederation
+from hansa.fedserver.presence import Presence
 from hansa.fedserver.run_directory import RunDirectory
 from hansa.fedserver.runner import Runner, View
 from hansa.fedserver.watch import Json, Lines, Screen
@@ -104,10 +105,9 @@ def deploy(asked: Asked) -> tuple[Server, Runner]:
     server = Server(desk=_desk(run_id, asked.words), address=asked.listen, folder=asked.folder)
     directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{run.job.task}-{run.job.strategy_name}"))
     directory.config(OmegaConf.to_yaml(config, resolve=True))
-    federation = LinkFederation(
-        server=server, answers=_answers(run), clock=time.monotonic, say=lambda text: view.say(text)
-    )
-    view = _view(asked.log, run.job.rounds, federation)
+    presence = Presence(clock=time.monotonic, say=lambda text: view.say(text))
+    federation = LinkFederation(server=server, answers=_answers(run), clock=time.monotonic, presence=presence)
+    view = _view(asked.log, run.job.rounds, presence)
     coordinator = Coordinator(
         job=run.job,
         federation=federation,
@@ -183,10 +183,10 @@ def _invited(folder: ServerFolder | None) -> list[str]:
     return sorted(name for name, state in states.items() if state in ("invited", "enrolled"))
 
 
-def _view(log: str, rounds: int, federation: LinkFederation) -> View:
+def _view(log: str, rounds: int, presence: Presence) -> View:
     if log == "json":
         return Json(time.time)
-    return Screen(rounds, doing=federation.doing) if sys.stderr.isatty() else Lines(rounds)
+    return Screen(rounds, doing=presence.doing) if sys.stderr.isatty() else Lines(rounds)
 
 
 def _loopback(host: str) -> bool:

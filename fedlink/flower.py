@@ -8,7 +8,12 @@ from typing import Any
 
 import numpy as np
 from flwr.app import Array as FlowerArray
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.supercore.task_identity import TaskIdentity
+from google.protobuf.message import DecodeError
 
 from hansa.fedlink.errors import MalformedMessage
 from hansa.fedlink.messages import Call, Failure, Reply, Tag
@@ -95,6 +100,36 @@ def read_reply(message: Message) -> Reply:
         failure=failure,
         settings=_settings(head),
     )
+
+
+def stamp(message: Message, message_id: str) -> Message:
+    """Give a message the id by which its reply is asked for; SuperLink does so at this point."""
+    message.metadata.__dict__["_message_id"] = message_id
+    return message
+
+
+def to_bytes(message: Message) -> bytes:
+    """Write any message of Flower's, whoever's app it is from."""
+    raw: bytes = message_to_proto(message).SerializeToString()
+    return raw
+
+
+def from_bytes(raw: bytes) -> Message:
+    """Read what ``to_bytes`` wrote; raises MalformedMessage."""
+    try:
+        return message_from_proto(ProtoMessage.FromString(raw))
+    except (DecodeError, ValueError, KeyError, TypeError) as error:
+        raise MalformedMessage(f"the bytes are no message of Flower's ({_line(str(error))}).") from None
+
+
+def error_reply(to: Message, text: str) -> Message:
+    """Say in Flower's way that a message has no answer, because its node is not there or cannot be understood."""
+    return Message(Error(code=ErrorCode.NODE_UNAVAILABLE, reason=text), reply_to=to)
+
+
+def become(run_id: int) -> None:
+    """Be a ServerApp's process of a run: Flower's new messages say whose they are."""
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, run_id, SUPERLINK_NODE_ID
 
 
 def write_tree(state: RecordDict, name: str, tree: Tree | None) -> None:

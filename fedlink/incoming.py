@@ -39,9 +39,9 @@ class Incoming:
 
 
 class DiskRow:
-    """A ``strategies.types.Row`` that lies in a file: a slice of it is read when it is asked for. No bytes, no file."""
+    """A ``strategies.types.Row`` that lies in a file: a slice of it is read when it is asked for."""
 
-    def __init__(self, file: IO[bytes] | None, dtype: np.dtype[Any], size: int) -> None:
+    def __init__(self, file: IO[bytes], dtype: np.dtype[Any], size: int) -> None:
         self.file, self.dtype, self.shape = file, dtype, (size,)
 
     @property
@@ -50,7 +50,5 @@ class DiskRow:
 
     def __getitem__(self, where: slice, /) -> Array:
         start, stop, _ = where.indices(self.shape[0])
-        if self.file is None or stop <= start:
-            return np.zeros(0, self.dtype)
         self.file.seek(start * self.dtype.itemsize)
         return np.frombuffer(self.file.read((stop - start) * self.dtype.itemsize), self.dtype)

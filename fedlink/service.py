@@ -51,11 +51,10 @@ class Arrived:
     request_id: str
     head: bytes
     size: int
-    file: IO[bytes] | None
+    file: IO[bytes]
 
     def close(self) -> None:
-        if self.file is not None:
-            self.file.close()
+        self.file.close()
 
 
 Told: TypeAlias = Arrived | do.Failed | do.Delivered | do.Connected | do.Dropped | do.Notice
@@ -241,8 +240,7 @@ class Service:
         self.carry_out(check(effect.request_id))
 
     def _answered(self, effect: do.Answered) -> None:
-        incoming = self._incoming.pop(effect.request_id, None)
-        file = None if incoming is None else incoming.file
+        file = self._incoming.pop(effect.request_id).file
         self.tell(
             Arrived(name=effect.name, request_id=effect.request_id, head=effect.head, size=effect.size, file=file)
         )

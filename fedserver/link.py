@@ -3,54 +3,42 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import queue
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from hansa.fedlink.errors import MalformedMessage, ProtocolError
 from hansa.fedlink.incoming import DiskRow
 from hansa.fedlink.messages import Call, Failure, Reply
 from hansa.fedlink.packing import Body, pack_call, read_reply
 from hansa.fedlink.protocol import Work
-from hansa.fedlink.protocol.effects import Connected, Delivered, Dropped, Failed, Notice
+from hansa.fedlink.protocol.effects import Failed
 from hansa.fedlink.server import Server
 from hansa.fedlink.service import Arrived, Told
+from hansa.fedserver.presence import Presence
 from hansa.strategies.pipeline import Names
 
 GLANCE = 0.5
 """Seconds between two looks at the clock while nothing comes."""
 
 
-class State(NamedTuple):
-    """What a client does, and since when: connected, fetching, working, or gone."""
-
-    word: str
-    since: float
-
-
 @dataclass(kw_only=True)
 class LinkFederation:
-    """A ``Federation`` of the clients of a server. A client that is gone for ``patience`` seconds no longer counts.
-
-    ``answers`` is the length in bytes that a row of each endpoint has; ``say`` is told who comes and goes.
-    """
+    """A ``Federation`` of the clients of a server; ``answers`` is the length in bytes of each endpoint's row."""
 
     server: Server
     answers: Mapping[str, int]
     clock: Callable[[], float]
-    say: Callable[[str], None]
-    patience: float = 120.0
-    states: dict[str, State] = field(default_factory=dict)
+    presence: Presence
     _waiting: dict[str, Call] = field(default_factory=dict)
     _of: dict[str, str] = field(default_factory=dict)
-    _sessions: dict[str, int | None] = field(default_factory=dict)
     _taken: list[Arrived] = field(default_factory=list)
 
     def population(self) -> Names:
         while not self.server.events.empty():
             self._read(self.server.events.get())
-        return tuple(sorted(name for name in self.states if not self._lost(name)))
+        return self.presence.here()
 
     def gather(self, least: int, seconds: float) -> None:
         """Wait until so many clients are connected, or the time is over."""
@@ -62,23 +50,16 @@ class LinkFederation:
         end = None if seconds is None else self.clock() + seconds
         try:
             yield from self._submit(calls)
-            while self._waiting and (end is None or self.clock() < end):
-                if (reply := self._next(GLANCE)) is not None:
+            while self._waiting and (left := math.inf if end is None else end - self.clock()) > 0:
+                if (reply := self._next(min(GLANCE, left))) is not None:
                     yield reply
-                self._finish()
-                yield from self._missing()
+                    self._finish()
+                else:
+                    yield from self._missing()
         finally:
             for request_id in list(self._waiting):
                 self._close(request_id)
                 self.server.cancel(request_id, "the round goes on without this answer: it is too late.")
-
-    def doing(self, client: str) -> str:
-        """Say what a client does and for how long, for a person.
-
-        It is empty for a client that was never here.
-        """
-        state = self.states.get(client)
-        return "" if state is None else f"{state.word} {self.clock() - state.since:.0f} s"
 
     def _submit(self, calls: Mapping[str, Call]) -> Iterator[Reply]:
         hashes: dict[tuple[int, int], bytes] = {}
@@ -100,7 +81,7 @@ class LinkFederation:
             except ProtocolError as error:
                 self._close(work.request_id)
                 yield _without(call, client, type(error).__name__, str(error))
-            self._now(client, "fetching")
+            self.presence.now(client, "fetching")
 
     def _next(self, seconds: float) -> Reply | None:
         try:
@@ -115,21 +96,9 @@ class LinkFederation:
                 return self._arrived(event)
             case Failed():
                 return self._failed(event.request_id, "Refused", event.text)
-            case Delivered():
-                self._now(event.name, "working")
-            case Connected():
-                if self._sessions.get(event.name) is None:
-                    self.say(f"{event.name} is connected ({event.software})")
-                self._sessions[event.name] = event.session
-                self._now(event.name, "connected")
-            case Dropped():
-                if self._sessions.get(event.name) == event.session:
-                    self._sessions[event.name] = None
-                    self._now(event.name, "gone")
-                    self.say(f"{event.name} is gone: {event.text}")
-            case Notice():
-                self.say(event.text)
-        return None
+            case _:
+                self.presence.note(event)
+                return None
 
     def _arrived(self, event: Arrived) -> Reply | None:
         call = self._waiting.get(event.request_id)
@@ -137,7 +106,7 @@ class LinkFederation:
             event.close()
             return None
         self._close(event.request_id)
-        self._now(event.name, "connected")
+        self.presence.now(event.name, "connected")
         self._taken.append(event)
         try:
             return self._reply(event)
@@ -166,24 +135,15 @@ class LinkFederation:
     def _missing(self) -> Iterator[Reply]:
         """Give up clients that have been gone for too long."""
         for request_id, client in list(self._of.items()):
-            if self._lost(client):
+            if self.presence.lost(client):
                 self.server.cancel(request_id, "this client was gone for too long.")
-                reply = self._failed(request_id, "Gone", f"its line has been down for {self.patience:.0f} s")
+                reply = self._failed(request_id, "Gone", f"its line has been down for {self.presence.patience:.0f} s")
                 if reply is not None:
                     yield reply
 
     def _close(self, request_id: str) -> None:
         self._waiting.pop(request_id, None)
         self._of.pop(request_id, None)
-
-    def _lost(self, client: str) -> bool:
-        state = self.states.get(client)
-        return state is None or (state.word == "gone" and self.clock() - state.since > self.patience)
-
-    def _now(self, client: str, word: str) -> None:
-        """Note what a client does; one that is gone stays so until it is connected."""
-        if word in ("connected", "gone") or self._sessions.get(client) is not None:
-            self.states[client] = State(word, self.clock())
 
 
 def _without(call: Call, client: str, kind: str, text: str) -> Reply:

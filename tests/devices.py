@@ -115,7 +115,10 @@ class Raw:
 
 @dataclass(eq=False)
 class Caller:
-    """A well-behaved device; what it holds survives its connections, and it may come back as soon as one is lost."""
+    """A well-behaved device; what it holds survives its connections, and it may come back as soon as one is lost.
+
+    Work that raises ConnectionError loses the line.
+    """
 
     name: str
     connect: Callable[[], grpc.Channel]
@@ -165,10 +168,11 @@ class Caller:
             self._read()
 
     def _read(self) -> None:
-        with contextlib.suppress(grpc.RpcError):
+        with contextlib.suppress(grpc.RpcError, ConnectionError):
             for raw in self.stream:
                 self._do(self.client.receive(raw, time.monotonic()))
         self._out.put(None)
+        self.stream.cancel()
         self._do(self.client.closed(time.monotonic()))
 
     def _do(self, effects: list[do.ClientEffect]) -> None:

@@ -17,6 +17,7 @@ from hansa.fedlink.protocol import Desk, Limits
 from hansa.fedlink.server import Server
 from hansa.fedserver.coordinator import Coordinator
 from hansa.fedserver.link import LinkFederation
+from hansa.fedserver.presence import Presence
 from hansa.fedserver.records import RoundRecord
 from hansa.strategies.keys import from_seed
 from tests.devices import Caller, Plant, Raw, answers, channel
@@ -35,7 +36,7 @@ class Link:
             server=server,
             answers={name: wire.dim * wire.dtype.itemsize for name, wire in wires.items()},
             clock=time.monotonic,
-            say=self.said.append,
+            presence=Presence(clock=time.monotonic, say=self.said.append),
         )
         self.watch = Told()
         self.devices: dict[str, Caller] = {}
@@ -118,7 +119,7 @@ def test_clients_that_lose_their_line_in_mid_work_come_back_and_nothing_is_lost(
 def test_a_client_that_is_gone_for_too_long_is_left_out_by_name_and_the_round_goes_on(plant, tmp_path):
     run = run_of("rounds=2")
     with link(run, plant, tmp_path) as there:
-        there.federation.patience = 0.3
+        there.federation.presence.patience = 0.3
         there.join(*HOSPITALS)
         riga = there.devices["hungary"]
         work = riga.work
@@ -171,7 +172,7 @@ def test_an_answer_that_is_larger_than_its_row_ends_the_session_with_the_reason(
     run = run_of("rounds=1")
     with link(run, plant, tmp_path) as there:
         there.join(*HOSPITALS[:3])
-        there.federation.patience = 0.3
+        there.federation.presence.patience = 0.3
         raw = Raw(channel(there.server.port, plant.ca, plant.side("va_long_beach"))).hello()
         there.until(lambda: "va_long_beach" in there.federation.population())
 

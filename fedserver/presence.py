@@ -1,0 +1,65 @@
+"""Who is connected, what each client does and since when, and who has been gone for too long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from hansa.fedlink.protocol.effects import Connected, Delivered, Dropped, Notice
+from hansa.fedlink.service import Told
+from hansa.strategies.pipeline import Names
+
+
+class State(NamedTuple):
+    """What a client does, and since when: connected, fetching, working, or gone."""
+
+    word: str
+    since: float
+
+
+@dataclass(kw_only=True)
+class Presence:
+    """Reads a server's events. A client that is gone for ``patience`` seconds no longer counts; ``say`` is told."""
+
+    clock: Callable[[], float]
+    say: Callable[[str], None]
+    patience: float = 120.0
+    states: dict[str, State] = field(default_factory=dict)
+    _sessions: dict[str, int | None] = field(default_factory=dict)
+
+    def here(self) -> Names:
+        """Return who is connected, or was until a moment ago."""
+        return tuple(sorted(name for name in self.states if not self.lost(name)))
+
+    def lost(self, client: str) -> bool:
+        """Whether a client has been gone for too long, or was never here."""
+        state = self.states.get(client)
+        return state is None or (state.word == "gone" and self.clock() - state.since > self.patience)
+
+    def doing(self, client: str) -> str:
+        """Say what a client does and for how long; empty for one that was never here."""
+        state = self.states.get(client)
+        return "" if state is None else f"{state.word} {self.clock() - state.since:.0f} s"
+
+    def now(self, client: str, word: str) -> None:
+        """Note what a client does; one that is gone stays so until it is connected."""
+        if self._sessions.get(client) is not None:
+            self.states[client] = State(word, self.clock())
+
+    def note(self, event: Told) -> None:
+        """Take in an event; those about single requests say nothing here."""
+        match event:
+            case Connected():
+                if self._sessions.get(event.name) is None:
+                    self.say(f"{event.name} is connected ({event.software})")
+                self._sessions[event.name] = event.session
+                self.now(event.name, "connected")
+            case Dropped() if self._sessions.get(event.name) == event.session:
+                self.now(event.name, "gone")
+                self._sessions[event.name] = None
+                self.say(f"{event.name} is gone: {event.text}")
+            case Delivered():
+                self.now(event.name, "working")
+            case Notice():
+                self.say(event.text)

@@ -1,0 +1,125 @@
+"""Flower's own strategies over Hansa's link: a stock ServerApp's calls, stock ClientApps, real TLS between them."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
+from flwr.serverapp.strategy import FedAvg, FedMedian
+
+from hansa.fedlink.errors import MalformedMessage
+from hansa.fedlink.flower import from_bytes, to_bytes
+from hansa.fedlink.protocol import Desk, Limits
+from hansa.fedlink.server import Server
+from hansa.fedserver.link_grid import LinkGrid, node_id
+from hansa.fedserver.presence import Presence
+from tests.devices import Caller, Plant
+
+NAMES = ("bergen", "luebeck", "riga")
+app = ClientApp()
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Return the model plus the node's share."""
+    (values,) = message.content["arrays"].to_numpy_ndarrays()
+    arrays = ArrayRecord({"w": Array(values + context.node_config["share"])})
+    return Message(RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": 1})}), reply_to=message)
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    raise ValueError("no data here")
+
+
+def runs(share: float):
+    context = Context(run_id=7, node_id=1, node_config={"share": share}, state=RecordDict(), run_config={})
+
+    def work(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+        assert b'"flower": true' in head
+        return b"{}", to_bytes(app(from_bytes(body), context))
+
+    return work
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory):
+    return Plant.make(tmp_path_factory.mktemp("plant") / "server")
+
+
+@contextmanager
+def grid(plant, spool, works, **limits):
+    desk = Desk(software="test", run="7", limits=Limits(**limits))
+    with Server(desk=desk, address="127.0.0.1:0", folder=plant.folder, spool=spool) as server, ExitStack() as started:
+        presence = Presence(clock=time.monotonic, say=lambda text: None, patience=0.3)
+        there = LinkGrid(server=server, presence=presence, clock=time.monotonic, run_id=7)
+        for name, work in works.items():
+            started.callback(Caller.of(server.port, name, work, plant).call().drop)
+        end = time.monotonic() + 20
+        while len(there.get_node_ids()) < len(works) and time.monotonic() < end:
+            time.sleep(0.01)
+        yield there
+
+
+@pytest.mark.parametrize(("strategy", "expected"), [(FedAvg, 3 * 2.0), (FedMedian, 3 * 1.0)])
+def test_stock_strategies_learn_over_the_link(plant, tmp_path, strategy, expected):
+    shares = dict(zip(NAMES, (0.0, 1.0, 5.0), strict=True))
+    with grid(plant, tmp_path, {name: runs(share) for name, share in shares.items()}) as there:
+        rule = strategy(fraction_evaluate=0.0, min_train_nodes=3, min_available_nodes=3)
+        start = ArrayRecord({"w": Array(np.zeros(1000, np.float32))})
+        result = rule.start(there, start, num_rounds=3, timeout=30)
+        assert there.get_node_ids() == [node_id(name) for name in NAMES]
+        assert {node.name for node in there.get_nodes()} == set(NAMES)
+    (learnt,) = result.arrays.to_numpy_ndarrays()
+    assert np.allclose(learnt, expected) and learnt.shape == (1000,)
+
+
+def ask(there, node, kind="train"):
+    content = RecordDict({"arrays": ArrayRecord({"w": Array(np.ones(3, np.float32))}), "config": ConfigRecord()})
+    return there.create_message(content, kind, node, "1")
+
+
+def test_what_has_no_answer_is_replied_to_with_an_error_that_says_why(plant, tmp_path):
+    works = {"bergen": runs(1.0), "luebeck": lambda head, body: (b"", b"not a message")}
+    with grid(plant, tmp_path, works) as there:
+        sent = [ask(there, node_id("bergen")), ask(there, node_id("luebeck")), ask(there, 99)]
+        replies = {reply.metadata.src_node_id: reply for reply in there.send_and_receive(sent, timeout=20)}
+        assert not replies[node_id("bergen")].has_error()
+        assert "no message of Flower's" in replies[node_id("luebeck")].error.reason
+        assert "node 99 is not connected" in replies[99].error.reason
+        assert replies[99].error.code == ErrorCode.NODE_UNAVAILABLE
+
+
+def test_late_replies_are_taken_back_and_gone_nodes_given_up(plant, tmp_path):
+    def slow(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+        time.sleep(1)
+        return runs(1.0)(head, body)
+
+    with grid(plant, tmp_path, {"bergen": slow}) as there:
+        assert there.send_and_receive([ask(there, node_id("bergen"))], timeout=0.2) == []
+        assert not there._waiting and not there.server.desk.open("bergen")
+
+
+def test_a_node_whose_line_stays_down_is_given_up(plant, tmp_path):
+    def leave(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+        raise ConnectionError
+
+    with grid(plant, tmp_path, {"bergen": leave}) as there:
+        (reply,) = there.send_and_receive([ask(there, node_id("bergen"))], timeout=20)
+    assert reply.has_error() and "the line of 'bergen' has been down for 0 s" in reply.error.reason
+
+
+def test_ids_of_nodes_are_positive_and_stay():
+    assert node_id("bergen") == node_id("bergen") != node_id("riga")
+    assert all(0 < node_id(str(number)) < 2**63 for number in range(1000))
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff" * 9, b"pickle"])
+def test_bytes_that_are_no_message_are_refused(raw):
+    with pytest.raises(MalformedMessage, match="no message of Flower's"):
+        from_bytes(raw)
