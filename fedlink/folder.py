@@ -94,6 +94,10 @@ class ServerFolder:
             )
         return key, chain, read(self.ca, LARGEST)
 
+    def changed(self) -> tuple[int, ...]:
+        """Return what differs after the server's certificate, key or root were replaced."""
+        return tuple(path.stat().st_mtime_ns for path in (self.key, self.chain, self.ca) if path.exists())
+
     def issuer(self) -> Authority | None:
         """Return the issuing authority, or None where the coordinator may sign nothing."""
         certificate, key = self.path / "issuer.pem", self.path / "issuer.key"

@@ -155,11 +155,22 @@ class Server:
 
 
 def _credentials(folder: ServerFolder) -> grpc.ServerCredentials:
-    """Return credentials of mutual TLS 1.3 that are read anew for every connection, so that they can be renewed."""
+    """Return credentials of mutual TLS 1.3, which follow the folder's files where these are renewed."""
     os.environ.setdefault(*ONLY_TLS_1_3)
+    seen, one = [folder.changed()], threading.Lock()
 
-    def configuration() -> grpc.ServerCertificateConfiguration:
-        key, chain, roots = folder.credentials()
-        return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=roots)
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        """Called for each connection, by threads of gRPC; None stands for no change, and is by far the usual answer:
+        gRPC has been seen to crash where every connection of many brings new credentials."""
+        if (now := folder.changed()) == seen[0]:
+            return None
+        with one:
+            configuration, seen[0] = _configuration(folder), now
+        return configuration
 
-    return grpc.dynamic_ssl_server_credentials(configuration(), configuration, require_client_authentication=True)
+    return grpc.dynamic_ssl_server_credentials(_configuration(folder), renewed, require_client_authentication=True)
+
+
+def _configuration(folder: ServerFolder) -> grpc.ServerCertificateConfiguration:
+    key, chain, roots = folder.credentials()
+    return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=roots)

@@ -186,11 +186,13 @@ class Service:
     async def _read(self, context: Any, session: Session, outbox: Outbox) -> None:
         while (raw := await context.read()) is not grpc.aio.EOF and not outbox.closed:
             self.carry_out(session.receive(raw, self.clock()))
+            del raw  # a chunk must not stay until the next frame comes, once for each of a thousand streams
             await outbox.room()  # who sends but does not read is held up
 
     async def _write(self, context: Any, outbox: Outbox) -> None:
         while (raw := await outbox.next()) is not None:
             await context.write(raw)
+            del raw
 
     def _send(self, effect: do.Send) -> None:
         frame, raw = effect.frame, effect.frame.SerializeToString()
