@@ -21,6 +21,7 @@ VERBS = {
     "provision": Verb(
         "hansa.conf.provision", "make the certificates of a federation, and the invitations of its devices"
     ),
+    "join": Verb("hansa.conf.join", "be a client: enrol this device by its invitation, and stay connected"),
     "serve": Verb("hansa.conf.serve", "coordinate a run among devices, over mutual TLS"),
     "strategies": Verb("hansa.conf.catalogue", "list the strategies, tasks and other choices, with their settings"),
 }

@@ -38,6 +38,7 @@ from hansa.fedserver.presence import Presence
 from hansa.fedserver.run_directory import RunDirectory
 from hansa.fedserver.runner import Runner, View
 from hansa.fedserver.watch import Json, Lines, Screen
+from hansa.fedtasks.errors import listed
 
 HELP = """Coordinate a run among devices.
 
@@ -121,9 +122,8 @@ def deploy(asked: Asked) -> tuple[Server, Runner]:
     least = config.start_with or len(invited) or run.job.cohort.size or run.job.cohort.min
 
     def gather() -> None:
-        view.say(
-            f"results go to {directory.path}; listening at {asked.listen}; waiting for {least} clients {invited or ''}"
-        )
+        view.say(f"results go to {directory.path}; listening at {asked.listen}")
+        view.say(f"waiting for {least} clients{', invited: ' if invited else ''}{listed(invited) if invited else ''}")
         federation.gather(least, config.start_within)
 
     return server, Runner(coordinator=coordinator, directory=directory, view=view, clock=time.monotonic, gather=gather)

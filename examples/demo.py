@@ -3,15 +3,22 @@
     python examples/demo.py                              # or make demo
     python examples/demo.py --splits 5 strategy=scaffold # fewer splits; any settings of `hansa simulate`
 
-One run is shown live. Then the same is repeated over random splits of each hospital's patients, quietly.
+First five processes: a coordinator and four hospitals, each with a folder and data of its own, over mutual TLS on this
+machine, shown live. Then the same learning is repeated over random splits of the patients, quietly and in one process.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +30,16 @@ from torch.utils.data import ConcatDataset, TensorDataset
 
 from hansa.conf.compose import compose, own_code
 from hansa.conf.run import Run, assemble
-from hansa.conf.simulate import prepare
 from hansa.fedclient.state import MemoryStates
 from hansa.fedserver.coordinator import Coordinator
 from hansa.fedserver.records import Refusal, RoundRecord, Values
 from hansa.fedtasks import Data, stack
-from hansa.fedtasks.heart_disease import HeartDisease
+from hansa.fedtasks.heart_disease import SHIPPED, HeartDisease
 from hansa.simulations.inline import Inline
 from hansa.strategies.keys import from_seed
 from hansa.strategies.pipeline import Names
 
+HANSA = Path(sys.executable).with_name("hansa")
 SETTINGS = ("rounds=30", "evaluation.every=30", "evaluation.by_client=true")
 POOLED = "all four"
 WAYS = ("federated", "each alone", "one place")
@@ -74,8 +81,8 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     out = Console()
-    shown = prepare(*compose(["rounds=30", *asked.settings]))
-    shown.carry_out()
+    home = Path("runs") / f"demo-{datetime.now():%Y%m%d-%H%M%S}"
+    results = deployed(home, ["rounds=30", *asked.settings], out)
     splits = track(range(asked.splits), description="random splits", console=Console(stderr=True))
     found = [compared(split, asked.settings) for split in splits]
     out.print(table(found))
@@ -84,9 +91,57 @@ def main() -> None:
         "Each alone, all four: every hospital's patients with the model of their own hospital.\n"
         "n/a: fewer than five test patients of either class, too few for an AUC.\n"
     )
-    out.print(f"The picture of the first run: {shown.directory.path / 'curves.svg'}", soft_wrap=True)
+    out.print(f"The picture of the first run: {results / 'curves.svg'}", soft_wrap=True)
+    out.print(f"What the hospitals logged:    {home}/*/log.txt", soft_wrap=True)
+    out.print("The same on five machines:    docs/deploy.md", soft_wrap=True)
     out.print("Another strategy:             .venv/bin/hansa simulate strategy=scaffold rounds=30", soft_wrap=True)
     out.print("A task of your own:           see README.md and docs/tasks.md", soft_wrap=True)
+
+
+def deployed(home: Path, settings: Sequence[str], out: Console) -> Path:
+    """Carry out a run among five processes; return its directory."""
+    hospitals, results = HeartDisease().clients(), home / "results"
+    address = f"localhost:{free_port()}"
+    out.print(f"hansa provision {home / 'hearts'}: certificates, and an invitation for each hospital", soft_wrap=True)
+    provision = ["provision", str(home / "hearts"), f"address={address}", "task=heart_disease"]
+    hansa(*provision, f"clients={','.join(hospitals)}", stdout=subprocess.DEVNULL)
+    with ExitStack() as started:
+        for hospital in hospitals:
+            out.print(
+                f"hansa join {hospital}.invitation: its patients lie in {home / hospital / 'data'}", soft_wrap=True
+            )
+            started.enter_context(joined(home, hospital))
+        out.print(f"hansa serve {home / 'hearts'}", soft_wrap=True)
+        hansa("serve", str(home / "hearts"), f"listen={address}", f"run_dir={results}", *settings)
+    return results
+
+
+@contextmanager
+def joined(home: Path, hospital: str) -> Iterator[None]:
+    """Give a hospital its folder with its own patients, and let it join; it is ended on leaving."""
+    data = home / hospital / "data"
+    data.mkdir(parents=True)
+    shutil.copy(SHIPPED / f"{hospital}.csv", data)
+    command = ["join", str(home / "hearts" / "invitations" / f"{hospital}.invitation"), "--yes"]
+    with (home / hospital / "log.txt").open("w") as log:
+        words = [str(HANSA), *command, f"home={home / hospital / 'client'}", f"task.data_dir={data}"]
+        process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def hansa(*words: str, **where: int) -> None:
+    """Run the command; raises CalledProcessError where it fails."""
+    subprocess.run([str(HANSA), *words], check=True, **where)  # type: ignore[call-overload]
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
 
 
 def compared(split: int, settings: Sequence[str]) -> Scores:

@@ -3,6 +3,7 @@
 ClientError
 ├── SettingsError   settings of local training that cannot be followed
 ├── StateLost       a client's state that should be here and is not
+├── NotApproved     a task that nobody approved at this place, or not in this form
 └── StageFailed     work that raised an error; says in which stage, and of what type
 """
 
@@ -27,6 +28,10 @@ class SettingsError(ClientError):
 
 class StateLost(ClientError):
     """A client was counted with a state that is no longer here."""
+
+
+class NotApproved(ClientError):
+    """A task that nobody approved at this place, or not in this form; nothing of it runs."""
 
 
 class StageFailed(ClientError):

@@ -8,6 +8,7 @@ LinkError
 │   └── TooManyRequests   a client has as many open requests as it may have
 ├── CertificateError      a name, key, certificate or signing request that cannot be used
 ├── EnrolmentRefused      a device that gets no certificate
+├── Unreachable           a coordinator to which there is no line
 ├── PortTaken             an address at which the coordinator cannot listen
 └── FileError             a file that cannot be read or written, or does not hold what it should
     ├── InvitationError   an invitation that is broken, altered or over
@@ -47,6 +48,10 @@ class CertificateError(LinkError):
 
 class EnrolmentRefused(LinkError):
     """A device that gets no certificate; nothing was signed."""
+
+
+class Unreachable(LinkError):
+    """A coordinator to which there is no line; the text says why. Try again."""
 
 
 class PortTaken(LinkError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -60,6 +59,8 @@ def make_folder(path: Path) -> None:
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Keep other processes and threads that ask for the same lock waiting; raises FileError."""
+    import fcntl  # only coordinators lock, and they run where it is; devices run elsewhere too
+
     lock = path.with_name(f".{path.name}.lock")
     try:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, SECRET)
@@ -114,6 +115,8 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _sync(folder: Path) -> None:
+    if os.name != "posix":
+        return  # elsewhere a folder cannot be opened, and need not be
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

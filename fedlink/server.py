@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
 import tempfile
 import threading
@@ -22,6 +21,7 @@ from hansa.fedlink.folder import ServerFolder
 from hansa.fedlink.protocol import LARGEST_FRAME, Desk, Work
 from hansa.fedlink.protocol.effects import ServerEffect
 from hansa.fedlink.service import SERVICE, Arrived, Content, Service, Told
+from hansa.fedlink.tls import only_tls_1_3
 
 Result = TypeVar("Result")
 GRACE = 5.0
@@ -35,8 +35,6 @@ OPTIONS = (
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
-ONLY_TLS_1_3 = ("GRPC_SSL_CIPHER_SUITES", "ECDHE-PSK-CHACHA20-POLY1305")
-"""A cipher of TLS 1.2 that no certificate can serve, and none of 1.3: gRPC has no other way to refuse 1.2."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -156,7 +154,7 @@ class Server:
 
 def _credentials(folder: ServerFolder) -> grpc.ServerCredentials:
     """Return credentials of mutual TLS 1.3, which follow the folder's files where these are renewed."""
-    os.environ.setdefault(*ONLY_TLS_1_3)
+    only_tls_1_3()
     seen, one = [folder.changed()], threading.Lock()
 
     def renewed() -> grpc.ServerCertificateConfiguration | None:

@@ -1,0 +1,204 @@
+"""``hansa join``: a device becomes a client of a federation, and stays one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import random
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from hansa.conf.components import is_file
+from hansa.conf.errors import UnknownSetting, WrongValue
+from hansa.conf.schema import SITE
+from hansa.conf.words import invited_task, nearest, number, truth
+from hansa.fedclient.agent import Agent, lines
+from hansa.fedclient.place import Place, approved
+from hansa.fedlink.certificates import MOST, checked_name
+from hansa.fedlink.errors import Unreachable
+from hansa.fedlink.files import read, replace
+from hansa.fedlink.invitation import Invitation, TaskFile, ca_fingerprint, read_invitation, request_file, split_address
+from hansa.fedlink.protocol import Backoff
+
+HELP = """Become a client of a federation, and stay one.
+
+  hansa join bergen.invitation task.data_dir=/data     shows what will run, asks, enrols, and stays connected
+  hansa join hansa-bergen                              again, after it was ended: the home that the first time made
+  hansa join bergen.invitation --request FILE          without a line to the coordinator: write a signing request,
+  hansa join bergen.invitation certificate=FILE        and take the answer (hansa provision sign)
+
+--yes approves without asking, --once does what is asked for and ends. Settings: home=DIR (./hansa-NAME), idle_after=30
+(seconds that the worker stays warm), once_after=60, log=text or json; and the place's own, which no run can change:
+task.data_dir=, client.device=, strategy=./mine.py:MyRule (a strategy file of which this is the approved copy)."""
+
+OWN = ("home", "certificate", "idle_after", "once_after", "log", "insecure", "address", "client", "task")
+FLAGS = ("--yes", "--once", "--request")
+
+Settings = Mapping[str, str]
+
+
+def main(words: Sequence[str]) -> None:
+    """Join; returns when the device is ended in order. Raises the errors of all packages."""
+    if not words or words[0] in ("-h", "--help"):
+        print(HELP)
+        return
+    flags = [word for word in words if word.startswith("--")]
+    if odd := [flag for flag in flags if flag not in FLAGS]:
+        raise UnknownSetting(f"{odd[0]} does not exist: nearest is {nearest(odd[0], FLAGS)}.")
+    files = [word for word in words if "=" not in word and word not in flags]
+    given = {name: value for name, _, value in (word.partition("=") for word in words if "=" in word)}
+    place = _place(files, given, flags)
+    if place is not None:
+        _stay(place, given, once="--once" in flags)
+
+
+def _place(files: list[str], given: Settings, flags: list[str]) -> Place | None:
+    """Return the home of this device, enrolled; None where that now waits for a signature."""
+    own = _own(given)
+    if truth(given, "insecure", False):
+        return _insecure(given, own)
+    if not files or len(files) > 1 + ("--request" in flags):
+        raise WrongValue("name one invitation, or the home of a device that has joined: hansa join bergen.invitation.")
+    if (Path(files[0]) / "place.json").exists():
+        place = Place.read(Path(files[0]))
+    else:
+        invitation = read_invitation(Path(files[0]), time.time())
+        place = _invited(invitation, given, "--yes" in flags)
+        if "--request" in flags:
+            _request(place, Path(files[1] if len(files) > 1 else f"{quote(place.client, safe='')}.request"))
+            return None
+        if "certificate" in given:
+            place.accept(read(Path(given["certificate"]), MOST), invitation.ca)
+        elif not place.enrolled:
+            _enrol(place, invitation)
+    if own:
+        place.settings = own
+    place.write()
+    return place
+
+
+def _own(given: Settings) -> list[str]:
+    """Return the words of the place itself; raises UnknownSetting for any other."""
+    own = [f"{name}={value}" for name, value in given.items() if name not in OWN]
+    for word in own:
+        name = word.partition("=")[0]
+        if name not in SITE and not is_file(word):
+            raise UnknownSetting(
+                f"setting {name!r} is none of a place's own: nearest is {nearest(name, [*OWN, *SITE])}."
+            )
+    return own
+
+
+def _invited(invitation: Invitation, given: Settings, yes: bool) -> Place:
+    """Make or find the home of an invited device; what will run there is approved first."""
+    home = Path(given.get("home") or f"hansa-{quote(invitation.client, safe='')}").absolute()
+    if (home / "place.json").exists():
+        place = Place.read(home)
+        if place.client != invitation.client or place.federation != invitation.federation:
+            raise WrongValue(
+                f"{home} is the home of {place.client!r} of {place.federation!r}: choose another with home=."
+            )
+        return place
+    _approve(invitation, yes)
+    place = Place(
+        home=home,
+        federation=invitation.federation,
+        address=invitation.address,
+        client=invitation.client,
+        task=approved(home, invitation.task),
+    )
+    place.write()
+    return place
+
+
+def _approve(invitation: Invitation, yes: bool) -> None:
+    """Show what will run here, and ask; raises WrongValue where it is not wanted."""
+    task = invitation.task
+    print(f"federation   {invitation.federation}, coordinator {invitation.address}")
+    print(f"authority    SHA-256 {ca_fingerprint(invitation.ca)}")
+    print(f"this device  {invitation.client}")
+    if isinstance(task, TaskFile):
+        print(f"task         {task.class_name} of {task.file}, SHA-256 {task.sha256}; this code will run here:\n")
+        print("\n".join(f"    {line}" for line in task.text.splitlines()), end="\n\n")
+    else:
+        print(f"task         {task}, which is part of Hansa")
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise WrongValue("nobody is here to approve this: read it, and repeat the command with --yes.")
+    if input("Approve it, and join? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise WrongValue("not approved: nothing was kept, and the invitation stays good.")
+
+
+def _enrol(place: Place, invitation: Invitation) -> None:
+    """Get a certificate; wait for a coordinator that is not there yet. Raises EnrolmentRefused."""
+    told, tries = "", 0
+    while not place.enrolled:
+        try:
+            asyncio.run(place.enrol(invitation, time.time()))
+        except Unreachable as error:
+            if str(error) != told:
+                print(f"not enrolled yet: {error} Trying again, for ever.", file=sys.stderr, flush=True)
+            told, tries = str(error), tries + 1
+            time.sleep(Backoff().pause(tries, random.random()))
+
+
+def _request(place: Place, path: Path) -> None:
+    replace(path, request_file(place.client, place.signing_request(), place.federation))
+    print(f"{path} is no secret: have it signed where the CA's key is (hansa provision sign FOLDER {path.name}),")
+    print("and repeat the command with certificate=FILE in place of --request.")
+
+
+def _insecure(given: Settings, own: list[str]) -> Place:
+    """Make a home for a coordinator without certificates, which must be on this machine."""
+    for name in ("address", "client", "task"):
+        if name not in given:
+            raise WrongValue(f"insecure=true needs {name}=, as no invitation says it.")
+    if split_address(given["address"])[0] not in ("127.0.0.1", "::1", "localhost"):
+        raise WrongValue("insecure=true is for a coordinator on this machine: address=127.0.0.1:PORT.")
+    home = Path(given.get("home") or f"hansa-{quote(given['client'], safe='')}").absolute()
+    place = Place(
+        home=home,
+        federation="insecure",
+        address=given["address"],
+        client=checked_name(given["client"]),
+        task=approved(home, invited_task(given["task"])),
+        settings=own,
+        insecure=True,
+    )
+    place.write()
+    return place
+
+
+def _stay(place: Place, given: Settings, once: bool) -> None:
+    if (log := given.get("log", "text")) not in ("text", "json"):
+        raise WrongValue(f"log={log}: it is text or json.")
+    write = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731 - one way to write
+    agent = Agent(
+        place=place,
+        software=f"hansa {importlib.metadata.version('hansa')}",
+        tell=lines(time.time, write) if log == "json" else write,
+        clock=time.monotonic,
+        wall=time.time,
+        chance=random.Random(),
+        idle_after=number(given, "idle_after", 30, 86_400),
+        once=number(given, "once_after", 60, 86_400) if once else None,
+    )
+    asyncio.run(_until_told(agent))
+
+
+async def _until_told(agent: Agent) -> None:
+    """Let the agent live until it is over, or SIGTERM ends it in order."""
+    living = asyncio.create_task(agent.live())
+    with contextlib.suppress(NotImplementedError):  # where there are no such signals
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, living.cancel)
+    try:
+        await living
+    except asyncio.CancelledError:
+        agent.leave()
+        await asyncio.sleep(0.2)  # the goodbye goes out

@@ -1,0 +1,116 @@
+"""What a device keeps of the requests that it has not finished, so that nothing is lost when it is switched off.
+
+A request has a folder, named by a hash of its id:
+
+    about.json   its id, and the size and SHA-256 of its body; written first
+    head, body   what is to be done; the body grows while it comes in
+    reply.body   the answer, written by the worker
+    reply.head   its head; written last and as a whole: where it is, the answer is complete
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hansa.fedlink.files import make_folder, replace
+from hansa.fedlink.protocol import Answer, Held
+
+MOST = 64
+"""Requests that are kept; the protocol allows no more."""
+AT_ONCE = 2**20
+
+
+@dataclass(kw_only=True)
+class Spool:
+    """The folders of all requests of one device. Methods raise OSError or FileError where the disk is full."""
+
+    root: Path
+    _hashes: dict[str, tuple[int, hashlib._Hash]] = field(default_factory=dict)
+    """Of bodies that come in: how many bytes are hashed already, and their hash."""
+
+    def held(self) -> list[Held]:
+        """Read what an earlier process left; what cannot be read is thrown away."""
+        make_folder(self.root)
+        found = [held for folder in sorted(self.root.iterdir()) if (held := self._held(folder)) is not None]
+        return found[:MOST]
+
+    def start(self, request_id: str, size: int, sha256: bytes) -> None:
+        """Begin a request anew; a body of so many bytes will come in."""
+        self.drop(request_id)
+        folder = self.folder(request_id)
+        make_folder(folder)
+        about = {"id": request_id, "size": size, "sha256": sha256.hex()}
+        replace(folder / "about.json", json.dumps(about).encode())
+        (folder / "body").touch()
+
+    def store(self, request_id: str, offset: int, data: bytes | memoryview) -> None:
+        """Write the next piece of a body."""
+        with (self.folder(request_id) / "body").open("r+b") as body:
+            body.seek(offset)
+            body.write(data)
+        done, hashed = self._hashes.get(request_id, (0, hashlib.sha256()))
+        if done == offset:
+            hashed.update(data)
+            self._hashes[request_id] = offset + len(data), hashed
+
+    def whole(self, request_id: str, size: int, sha256: bytes) -> bool:
+        """Whether a body's bytes are those that were announced."""
+        done, hashed = self._hashes.pop(request_id, (0, hashlib.sha256()))
+        found = hashed.digest() if done == size else _sha256(self.folder(request_id) / "body")
+        return found == sha256
+
+    def order(self, request_id: str, head: bytes) -> Path:
+        """Lay a request out for the worker; return its folder."""
+        folder = self.folder(request_id)
+        if not (folder / "about.json").exists():
+            self.start(request_id, 0, b"")
+        replace(folder / "head", head)
+        (folder / "reply.head").unlink(missing_ok=True)
+        return folder
+
+    def answer(self, request_id: str) -> Answer:
+        """Return the complete answer of a request; raises OSError where there is none."""
+        return _answer(self.folder(request_id))
+
+    def pieces(self, request_id: str, offset: int, longest: int) -> Iterator[tuple[int, bytes]]:
+        """Yield an answer's body from an offset on, each piece with where it belongs."""
+        with (self.folder(request_id) / "reply.body").open("rb") as body:
+            body.seek(offset)
+            while piece := body.read(longest):
+                yield offset, piece
+                offset += len(piece)
+
+    def drop(self, request_id: str) -> None:
+        """Forget all of a request."""
+        self._hashes.pop(request_id, None)
+        shutil.rmtree(self.folder(request_id), ignore_errors=True)
+
+    def folder(self, request_id: str) -> Path:
+        return self.root / hashlib.sha256(request_id.encode()).hexdigest()[:32]
+
+    def _held(self, folder: Path) -> Held | None:
+        try:
+            about = json.loads((folder / "about.json").read_bytes())
+            request_id, size, sha256 = str(about["id"]), int(about["size"]), bytes.fromhex(about["sha256"])
+            stored = (folder / "body").stat().st_size
+        except (OSError, ValueError, KeyError, TypeError):
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+        answer = _answer(folder) if (folder / "reply.head").exists() else None
+        return Held(request_id=request_id, size=size, sha256=sha256, stored=stored, answer=answer)
+
+
+def _answer(folder: Path) -> Answer:
+    body = folder / "reply.body"
+    size = body.stat().st_size
+    return Answer(head=(folder / "reply.head").read_bytes(), size=size, sha256=_sha256(body) if size else b"")
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -1,0 +1,123 @@
+"""The process that does a device's work, and the only one that imports torch: ``python -m hansa.fedclient.worker``.
+
+It reads orders, a line of JSON each, from standard input, and answers each with a line on what was standard output.
+From then on that goes to standard error, for a task may print. An order names the folder of a request (see
+``fedclient.spool``), the run's settings and the device's own; the answer is laid down there.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import mmap
+import os
+import secrets
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from hansa.conf.compose import compose
+from hansa.conf.digest import digest, learning_settings
+from hansa.conf.wire import words
+from hansa.fedclient.errors import NotApproved, StageFailed, stage
+from hansa.fedclient.greeting import greeting
+from hansa.fedclient.state import DiskStates
+from hansa.fedlink.files import replace
+from hansa.fedlink.messages import Call, Failure, Reply
+from hansa.fedlink.packing import pack_reply, read_call
+
+if TYPE_CHECKING:
+    from hansa.conf.run import Run
+
+Order = Mapping[str, Any]
+"""folder, run (the run's words), place (the device's words), client, state (a folder), task (what was approved)."""
+AT_ONCE = 2**20
+OWN_KEY = secrets.token_bytes(32)
+"""This device's secret randomness; it dies with the process."""
+
+
+def main() -> None:
+    """Carry out orders until standard input ends."""
+    told = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    for line in sys.stdin:
+        carry_out(json.loads(line))
+        print("{}", file=told, flush=True)
+
+
+def carry_out(order: Order) -> None:
+    """Answer one request; whatever goes wrong in the work becomes an answer that says so."""
+    folder = Path(order["folder"])
+    with (folder / "body").open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        body = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+        call = read_call((folder / "head").read_bytes(), memoryview(body))
+        try:
+            reply = _answer(call, order)
+        except StageFailed as failed:
+            failure = Failure(stage=failed.stage, kind=failed.kind, text=str(failed))
+            reply = Reply.to(call, order["client"], call.digest, failure=failure)
+    _write(folder, reply)
+
+
+def _answer(call: Call, order: Order) -> Reply:
+    with stage("approval"):
+        check(order["task"])
+    with stage("configuration"):
+        config, choices = _settings(shlex.join(order["run"]), shlex.join(order["place"]))
+        if (name := order["task"].get("name")) not in (None, choices["task"]):
+            raise NotApproved(
+                f"the run is of task {choices['task']}, and {name} was approved here: join with an invitation to it"
+            )
+        settings = learning_settings(config)
+        if (greeted := greeting(call, order["client"], settings, digest(settings))) is not None:
+            return greeted
+        run = _run(shlex.join(order["run"]), shlex.join(order["place"]))
+        site = run.site(DiskStates(Path(order["state"])), OWN_KEY)
+    return site.answer(call, order["client"])
+
+
+def check(task: Mapping[str, str]) -> None:
+    """Raise NotApproved where the task's file is not, to the byte, what was approved."""
+    if "file" not in task:
+        return
+    path = Path(task["file"])
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "absent"
+    if found != task["sha256"]:
+        raise NotApproved(
+            f"{path.name} was changed after it was approved (SHA-256 {found[:12]}, not {task['sha256'][:12]}): "
+            "restore it, or join with a new invitation"
+        )
+
+
+@functools.lru_cache(1)
+def _settings(run: str, place: str) -> tuple[DictConfig, dict[str, str]]:
+    return compose(words(run, place))
+
+
+@functools.lru_cache(1)
+def _run(run: str, place: str) -> Run:
+    import torch  # two seconds, which a device that is configured differently need not spend
+
+    from hansa.conf.run import assemble
+
+    torch.set_num_threads(1)
+    return assemble(*_settings(run, place))
+
+
+def _write(folder: Path, reply: Reply) -> None:
+    """Lay an answer down; it is complete once its head is there."""
+    head, body = pack_reply(reply)
+    with (folder / "reply.body").open("wb") as file:
+        for piece in body.pieces(0, AT_ONCE):
+            file.write(piece)
+    replace(folder / "reply.head", head)
+
+
+if __name__ == "__main__":
+    main()

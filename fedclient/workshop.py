@@ -1,0 +1,67 @@
+"""Starts the worker process when there is work, keeps it warm for a while, and survives its death."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+COMMAND = (sys.executable, "-m", "hansa.fedclient.worker")
+QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+
+
+class WorkerDied(Exception):
+    """The process ended before it had answered; the text says how."""
+
+
+@dataclass(eq=False)
+class Workshop:
+    """One worker at most; ``idle_after`` are the seconds that it stays without work."""
+
+    idle_after: float
+    _process: Process | None = None
+    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _closing: asyncio.TimerHandle | None = None
+
+    async def work(self, order: Mapping[str, Any]) -> None:
+        """Let the worker carry out an order; raises WorkerDied."""
+        async with self._one:
+            if self._closing is not None:
+                self._closing.cancel()
+            process = await self._started()
+            assert process.stdin is not None and process.stdout is not None
+            try:
+                process.stdin.write(json.dumps(order).encode() + b"\n")
+                await process.stdin.drain()
+                answered = await process.stdout.readline()
+            except ConnectionError:
+                answered = b""
+            if not answered:
+                self._process = None
+                raise WorkerDied(_how(await process.wait()))
+            self._closing = asyncio.get_running_loop().call_later(self.idle_after, self.close)
+
+    def close(self) -> None:
+        """End the worker, whatever it does; the next order starts another."""
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.kill()
+
+    async def _started(self) -> Process:
+        if self._process is None or self._process.returncode is not None:
+            environment = {**os.environ, **QUIET}
+            self._process = await asyncio.create_subprocess_exec(*COMMAND, stdin=PIPE, stdout=PIPE, env=environment)
+        return self._process
+
+
+def _how(code: int) -> str:
+    if code == -9:
+        return "the worker process was killed (signal 9): is there enough memory?"
+    return (
+        f"the worker process ended with {f'signal {-code}' if code < 0 else f'exit code {code}'}: see the device's log"
+    )
