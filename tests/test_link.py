@@ -1,0 +1,39 @@
+"""The same bits in three places: simulation, SuperLink (see test_superlink.py), and Hansa's link between processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hansa.conf.compose import compose
+from hansa.conf.simulate import prepare
+from tests.fleet import fleet, until
+from tests.places import HOSPITALS
+
+SETTINGS = ("task=heart_disease", "seed=1", "rounds=20")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+
+def simulated(folder: Path, *settings: str) -> str:
+    runner = prepare(*compose([*SETTINGS, *settings, f"run_dir={folder / 'simulated'}"]))
+    runner.carry_out()
+    return str(runner.summary["model_sha256"])
+
+
+@pytest.mark.parametrize("strategy", ["strategy=fedavg", "strategy=scaffold"])
+def test_four_processes_learn_the_model_of_the_simulation_though_one_is_killed_in_mid_run(tmp_path, strategy):
+    with fleet(tmp_path) as there:
+        there.provision(*HOSPITALS)
+        for name in HOSPITALS:
+            there.join(name)
+        lines = tmp_path / "run" / "metrics.jsonl"
+        there.start("serve", "serve", "plants", f"listen=127.0.0.1:{there.port}", "run_dir=run", *SETTINGS, strategy)
+        until(lambda: lines.exists() and lines.read_text().count("\n") > 5, lambda: there.log("serve"))
+        there.kill("hungary")
+        there.start("hungary", "join", "hansa-hungary")
+        told = there.served()
+        assert told["model_sha256"] == simulated(tmp_path, strategy)
+        assert (told["stopped"], told["failures"], told["rounds"]) == ("finished", 0, 20)
+        assert "hungary is gone" in there.log("serve") and there.log("hungary").count("connected to") == 2
