@@ -5,7 +5,9 @@ A request has a folder, named by a hash of its id:
     about.json   its id, and the size and SHA-256 of its body; written first
     head, body   what is to be done; the body grows while it comes in
     reply.body   the answer, written by the worker
-    reply.head   its head; written last and as a whole: where it is, the answer is complete
+    reply.head   the SHA-256 of that, and the answer's head; written last: where it is, the answer is complete
+
+Nothing is forced to the disk at once. What a power failure leaves half done is told by its hash, and done again.
 """
 
 from __future__ import annotations
@@ -17,12 +19,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hansa.fedlink.files import make_folder, replace
+from hansa.fedlink.files import make_folder
 from hansa.fedlink.protocol import Answer, Held
 
 MOST = 64
 """Requests that are kept; the protocol allows no more."""
-AT_ONCE = 2**20
+HASH = 32
+"""Bytes of a SHA-256."""
 
 
 @dataclass(kw_only=True)
@@ -44,8 +47,7 @@ class Spool:
         self.drop(request_id)
         folder = self.folder(request_id)
         make_folder(folder)
-        about = {"id": request_id, "size": size, "sha256": sha256.hex()}
-        replace(folder / "about.json", json.dumps(about).encode())
+        lay(folder / "about.json", json.dumps({"id": request_id, "size": size, "sha256": sha256.hex()}).encode())
         (folder / "body").touch()
 
     def store(self, request_id: str, offset: int, data: bytes | memoryview) -> None:
@@ -69,7 +71,7 @@ class Spool:
         folder = self.folder(request_id)
         if not (folder / "about.json").exists():
             self.start(request_id, 0, b"")
-        replace(folder / "head", head)
+        lay(folder / "head", head)
         (folder / "reply.head").unlink(missing_ok=True)
         return folder
 
@@ -102,13 +104,22 @@ class Spool:
             shutil.rmtree(folder, ignore_errors=True)
             return None
         answer = _answer(folder) if (folder / "reply.head").exists() else None
+        if answer is not None and answer.size and _sha256(folder / "reply.body") != answer.sha256:
+            shutil.rmtree(folder)
+            return None
         return Held(request_id=request_id, size=size, sha256=sha256, stored=stored, answer=answer)
 
 
+def lay(path: Path, content: bytes) -> None:
+    """Write a small file as a whole."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_bytes(content)
+    fresh.replace(path)
+
+
 def _answer(folder: Path) -> Answer:
-    body = folder / "reply.body"
-    size = body.stat().st_size
-    return Answer(head=(folder / "reply.head").read_bytes(), size=size, sha256=_sha256(body) if size else b"")
+    size, raw = (folder / "reply.body").stat().st_size, (folder / "reply.head").read_bytes()
+    return Answer(head=raw[HASH:], size=size, sha256=raw[:HASH] if size else b"")
 
 
 def _sha256(path: Path) -> bytes:

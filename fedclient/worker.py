@@ -26,8 +26,8 @@ from hansa.conf.digest import digest, learning_settings
 from hansa.conf.wire import words
 from hansa.fedclient.errors import NotApproved, StageFailed, stage
 from hansa.fedclient.greeting import greeting
+from hansa.fedclient.spool import lay
 from hansa.fedclient.state import DiskStates
-from hansa.fedlink.files import replace
 from hansa.fedlink.messages import Call, Failure, Reply
 from hansa.fedlink.packing import pack_reply, read_call
 
@@ -113,10 +113,12 @@ def _run(run: str, place: str) -> Run:
 def _write(folder: Path, reply: Reply) -> None:
     """Lay an answer down; it is complete once its head is there."""
     head, body = pack_reply(reply)
+    sha256 = hashlib.sha256()
     with (folder / "reply.body").open("wb") as file:
         for piece in body.pieces(0, AT_ONCE):
             file.write(piece)
-    replace(folder / "reply.head", head)
+            sha256.update(piece)
+    lay(folder / "reply.head", sha256.digest() + head)
 
 
 if __name__ == "__main__":

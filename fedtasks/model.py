@@ -35,4 +35,7 @@ def load(model: nn.Module, lay: Layout, vector: Array, kind: Kind) -> None:
     state = model.state_dict()
     with torch.no_grad():
         for name, value in lay.unpack(vector, kind).items():
-            state[name].copy_(torch.from_numpy(np.array(value)))
+            if state[name].device.type == "cpu":
+                np.copyto(state[name].numpy(), value)  # no copy in between: a model may be most of the memory
+            else:
+                state[name].copy_(torch.from_numpy(np.array(value)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hansa.strategies.errors import CompositionError
+from hansa.strategies.exact import CHUNK
 from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names, Pipeline
 from hansa.strategies.spec import WEIGHT, Channel, Spec
@@ -87,10 +88,24 @@ class Bound:
             weight_B1 = examples_B1 / np.maximum(examples_B1, self.max_examples)
             out_BD[:, spec.slices[WEIGHT.name]] = weight_B1
         for channel, scale in zip(channels, scales, strict=True):
-            part_BC = out_BD[:, spec.slices[channel.name]].astype(np.float64)
-            if math.isfinite(channel.bound):
-                norm_B1 = np.sqrt(np.sum(part_BC * part_BC, axis=1, keepdims=True))
-                part_BC *= scale * (channel.bound / np.maximum(norm_B1, channel.bound))
-            if channel.weighted:
-                part_BC *= weight_B1
-            out_BD[:, spec.slices[channel.name]] = part_BC
+            pieces, bounded = _pieces(spec.slices[channel.name]), math.isfinite(channel.bound)
+            if bounded:
+                norm_B1 = np.sqrt(sum(_squares(out_BD[:, piece]) for piece in pieces))
+                shrink_B1 = scale * (channel.bound / np.maximum(norm_B1, channel.bound))
+            for piece in pieces if bounded or channel.weighted else ():
+                part_BC = out_BD[:, piece].astype(np.float64)
+                if bounded:
+                    part_BC *= shrink_B1
+                if channel.weighted:
+                    part_BC *= weight_B1
+                out_BD[:, piece] = part_BC
+
+
+def _pieces(where: slice) -> list[slice]:
+    """Cut a channel into pieces that stay in a core's cache."""
+    return [slice(at, min(at + CHUNK, where.stop)) for at in range(where.start, where.stop, CHUNK)]
+
+
+def _squares(part_BC: Array) -> Array:
+    exact_BC = part_BC.astype(np.float64)
+    return np.asarray(np.sum(exact_BC * exact_BC, axis=1, keepdims=True))

@@ -75,7 +75,7 @@ class Layout:
             tensor = np.asarray(tensors[entry.name])
             if entry.dtype.kind in "iu" and tensor.size and np.abs(tensor.astype(np.float64)).max() > EXACT:
                 raise LayoutError(f"tensor {entry.name!r} holds integers above {EXACT}: make it frozen in the task.")
-            parts.append(tensor.astype(np.float32).reshape(-1))
+            parts.append(tensor.astype(np.float32, copy=False).reshape(-1))
         return np.concatenate(parts)
 
     def unpack(self, vector: Array, kind: Kind) -> dict[str, Array]:

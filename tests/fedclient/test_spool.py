@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from hansa.fedclient.spool import Spool
+from hansa.fedclient.spool import Spool, lay
 from hansa.fedlink.protocol import Answer
 
 BODY = bytes(range(256)) * 40
@@ -22,7 +22,7 @@ def fill(spool: Spool, upto: int = len(BODY), start: int = 0) -> None:
 def finish(spool: Spool, body: bytes = b"row", head: bytes = b"{}") -> None:
     folder = spool.order(ID, b"work")
     (folder / "reply.body").write_bytes(body)
-    (folder / "reply.head").write_bytes(head)
+    lay(folder / "reply.head", hashlib.sha256(body).digest() + head)
 
 
 def test_a_body_goes_on_in_another_process_where_it_was(tmp_path):
@@ -59,6 +59,13 @@ def test_an_answer_is_there_once_its_head_is(tmp_path):
     assert [*spool.pieces(ID, 1, 1)] == [(1, b"o"), (2, b"w")]
     finish(spool, b"")
     assert spool.answer(ID) == Answer(head=b"{}")
+
+
+def test_an_answer_that_a_power_failure_spoilt_is_none(tmp_path):
+    spool = Spool(root=tmp_path)
+    finish(spool, b"row")
+    (spool.folder(ID) / "reply.body").write_bytes(b"\0\0\0")
+    assert Spool(root=tmp_path).held() == [] and not list(tmp_path.iterdir())
 
 
 def test_work_that_is_ordered_again_has_no_answer_of_before(tmp_path):

@@ -1,0 +1,73 @@
+"""What the link itself costs: rounds of clients that return the model at once, and the memory of a node that is idle.
+
+    python benchmarks/fleet.py                  # Hansa
+    python benchmarks/rivals/flower_fleet.py    # Flower 1.41's own deployment, the same work; see its docstring
+
+MEASURED
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HANSA = str(Path(sys.executable).with_name("hansa"))
+TASK = f"{Path(__file__).with_name('fleet_task.py')}:Flat"
+IDLE = 60.0
+"""Seconds after a round when the memory of a node is read."""
+
+
+def tree_pss(pid: int) -> float:
+    """Return the proportional set size of a process and all below it, in MB."""
+    total = 0.0
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        total += sum(tree_pss(int(child)) for child in children.read_text().split())
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return total + int(re.search(r"^Pss:\s+(\d+)", rollup, re.M)[1]) / 1000  # type: ignore[index]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
+
+
+def measure(home: Path, nodes: int, parameters: int, rounds: int, idle: float) -> str:
+    """Provision, join, serve; return a line with the seconds of the first round and of the others."""
+    port, names = free_port(), [f"node{i}" for i in range(nodes)]
+    quiet = {"cwd": home, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    provision = ["provision", "fleet", f"address=localhost:{port}", f"task={TASK}", f"clients={','.join(names)}"]
+    subprocess.run([HANSA, *provision], check=True, **quiet)  # type: ignore[call-overload]
+    joining = [[HANSA, "join", f"fleet/invitations/{name}.invitation", "--yes"] for name in names]
+    joined = [subprocess.Popen(command, **quiet) for command in joining]  # type: ignore[call-overload]
+    try:
+        settings = [f"rounds={rounds}", "evaluation.every=0", f"task.parameters={parameters}", f"task.number={nodes}"]
+        serve = [HANSA, "serve", "fleet", f"listen=127.0.0.1:{port}", "run_dir=run", *settings]
+        subprocess.run(serve, check=True, **quiet)  # type: ignore[call-overload]
+        records = [json.loads(line) for line in (home / "run" / "metrics.jsonl").read_text().splitlines()]
+        assert all(record["counted"] == nodes for record in records)
+        cold, *warm = (record["seconds"] for record in records)
+        took = f"{statistics.median(warm):.3f} s a round, the first {cold:.1f} s"
+        line = f"{nodes} clients x {parameters:,} parameters: {took}"
+        if idle:
+            time.sleep(idle)
+            line += f"; a node {idle:.0f} s after a round: {tree_pss(joined[0].pid):.0f} MB"
+        return line
+    finally:
+        for process in joined:
+            process.send_signal(signal.SIGTERM)
+        for process in joined:
+            process.wait(20)
+
+
+if __name__ == "__main__":
+    for nodes, parameters, rounds, idle in ((2, 200_000, 20, IDLE), (4, 25_000_000, 5, 0.0)):
+        with tempfile.TemporaryDirectory() as folder:
+            print(measure(Path(folder), nodes, parameters, rounds, idle), flush=True)
