@@ -31,6 +31,9 @@ HELP = """Hansa: federated learning on Flower.
   hansa simulate task=heart_disease strategy=scaffold rounds=20 seed=1
   hansa simulate -m strategy=fedavg,scaffold seed=1,2,3      every combination
   hansa simulate task=./mine.py:MyTask client.lr=0.01        a task of your own
+  hansa provision plants address=host:8443 clients=a,b       certificates, and an invitation for each device
+  hansa serve plants rounds=50                               on the server
+  hansa join a.invitation task.data_dir=/data                on a device
 
 {verbs}
 
