@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from hansa.conf.components import file_hash, is_file
 from hansa.conf.compose import flat
-from hansa.conf.schema import OPERATION, SITE
+from hansa.conf.parts import OPERATION, SITE
 
 
 def learning_settings(config: DictConfig) -> dict[str, str]:

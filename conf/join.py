@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from hansa.conf.components import is_file
 from hansa.conf.errors import UnknownSetting, WrongValue
-from hansa.conf.schema import SITE
+from hansa.conf.parts import SITE
 from hansa.conf.words import invited_task, nearest, number, truth
 from hansa.fedclient.agent import Agent, lines
 from hansa.fedclient.place import Place, approved
@@ -194,11 +194,13 @@ def _stay(place: Place, given: Settings, once: bool) -> None:
 
 async def _until_told(agent: Agent) -> None:
     """Let the agent live until it is over, or SIGTERM ends it in order."""
-    living = asyncio.create_task(agent.live())
+    living, terminated = asyncio.create_task(agent.live()), asyncio.Event()
     with contextlib.suppress(NotImplementedError):  # where there are no such signals
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, living.cancel)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: terminated.set() or living.cancel())
     try:
         await living
     except asyncio.CancelledError:
         agent.leave()
         await asyncio.sleep(0.2)  # the goodbye goes out
+        if not terminated.is_set():
+            raise  # Ctrl-C

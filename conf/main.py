@@ -14,15 +14,18 @@ class Verb(NamedTuple):
 
     module: str
     about: str
+    kept: str = ""
+    """What is kept when it is interrupted."""
 
 
+LEARNT = "; what was learnt until then is in the run directory"
 VERBS = {
-    "simulate": Verb("hansa.conf.simulate", "train a federation of virtual clients on this machine"),
+    "simulate": Verb("hansa.conf.simulate", "train a federation of virtual clients on this machine", LEARNT),
     "provision": Verb(
         "hansa.conf.provision", "make the certificates of a federation, and the invitations of its devices"
     ),
     "join": Verb("hansa.conf.join", "be a client: enrol this device by its invitation, and stay connected"),
-    "serve": Verb("hansa.conf.serve", "coordinate a run among devices, over mutual TLS"),
+    "serve": Verb("hansa.conf.serve", "coordinate a run among devices, over mutual TLS", LEARNT),
     "strategies": Verb("hansa.conf.catalogue", "list the strategies, tasks and other choices, with their settings"),
 }
 
@@ -66,7 +69,7 @@ def _carry_out(verb: str, words: list[str], debug: bool) -> int:
     try:
         importlib.import_module(VERBS[verb].module).main(words)
     except KeyboardInterrupt:
-        print(f"hansa {verb}: interrupted; what was learnt until then is in the run directory.", file=sys.stderr)
+        print(f"hansa {verb}: interrupted{VERBS[verb].kept}.", file=sys.stderr)
         return 130
     except Exception as error:  # noqa: BLE001 - the last resort of a command line
         if debug:

@@ -36,13 +36,3 @@ class RunSettings:
     start_with: int | None = MISSING
     start_within: float = MISSING
     run_dir: str | None = MISSING
-
-
-SITE = frozenset({"client.device", "task.data_dir", "run_dir", "federation"})
-"""Settings that are each place's own and never leave it."""
-
-OPERATION = frozenset(
-    {"rounds", "cohort.min", "cohort.deadline", "evaluation.every", "evaluation.to", "lost_rounds", "coordinator_key"}
-    | {"start_with", "start_within"}
-)
-"""Settings that may change when a run goes on."""

@@ -21,8 +21,8 @@ from omegaconf import OmegaConf
 from hansa.conf.components import is_file
 from hansa.conf.compose import compose, own_code
 from hansa.conf.errors import WrongValue
+from hansa.conf.parts import SITE
 from hansa.conf.run import Run, assemble, coordinator_key
-from hansa.conf.schema import SITE
 from hansa.conf.wire import sent
 from hansa.conf.words import truth
 from hansa.fedlink.authority import DAY

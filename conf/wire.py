@@ -8,7 +8,7 @@ import shlex
 from hansa.conf.components import PARTS, is_file
 from hansa.conf.compose import own_code
 from hansa.conf.errors import ConfigError, WrongValue
-from hansa.conf.schema import SITE
+from hansa.conf.parts import SITE
 
 PLAIN = re.compile(r"[a-z_]+(\.[a-z_]+)*=[^$]*")
 """A setting and its value, without deletions, additions or interpolations, which could read this place's secrets."""

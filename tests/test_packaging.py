@@ -145,6 +145,10 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     assert not loaded & HEAVY
 
 
+ENTRIES = ("fedserver.app", "fedclient.app", "fedclient.worker")
+"""Where Flower begins, and the process that works on a device: at the edge, as the command is."""
+
+
 def imports(path: Path) -> set[str]:
     """The full names that a module imports anywhere, relative ones resolved; `from a import b` counts as `a.b`."""
     package = ["hansa", *path.parts[:-1]]
@@ -163,9 +167,10 @@ def imports(path: Path) -> set[str]:
 def test_imports_run_downwards(path: Path) -> None:
     names = imports(path)
     assert not {n for n in names if n.split(".")[0] in SOURCES}, "the folders are imported as hansa.<folder>"
-    assert not {n for n in names if f"{n}.".startswith("hansa.conf.main.")}, "nothing imports a command"
+    ends = ("hansa.conf.main.", *(f"hansa.{end}." for end in ENTRIES))
+    assert not {n for n in names if f"{n}.".startswith(ends)}, "nothing imports a command or an entry point"
     if path.parts[0] in BELOW:
-        edge = {"conf"} if path.name == "app.py" else set()  # Flower's two entry points, which nothing imports
+        edge = {"conf"} if ".".join(path.with_suffix("").parts) in ENTRIES else set()
         allowed = {path.parts[0], *BELOW[path.parts[0]], *edge}
         assert not {n for n in names if n.split(".")[0] == "hansa" and n.split(".")[1] not in allowed}
 

@@ -11,7 +11,7 @@ from hansa.conf.components import BUILT_IN, allow, build, fields, resolve
 from hansa.conf.compose import compose, flat
 from hansa.conf.digest import digest, learning_settings
 from hansa.conf.errors import ConfigError, UnknownSetting, WrongValue
-from hansa.conf.schema import OPERATION, SITE
+from hansa.conf.parts import OPERATION, SITE
 from hansa.conf.wire import words
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -22,7 +22,7 @@ import yaml
 
 from hansa.conf import main
 from hansa.conf.compose import compose, flat
-from hansa.conf.schema import OPERATION, SITE
+from hansa.conf.parts import OPERATION, SITE
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -1,0 +1,10 @@
+"""Which settings are whose: a place's own, or of the run's operation. All others are of the learning."""
+
+SITE = frozenset({"client.device", "task.data_dir", "run_dir", "federation"})
+"""Settings that are each place's own and never leave it."""
+
+OPERATION = frozenset(
+    {"rounds", "cohort.min", "cohort.deadline", "evaluation.every", "evaluation.to", "lost_rounds", "coordinator_key"}
+    | {"start_with", "start_within"}
+)
+"""Settings that may change when a run goes on."""

@@ -1,0 +1,161 @@
+"""A device as a process of its own: small while idle, and nothing of what it does is lost when it or its line dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fleet import Fleet, fleet, until
+
+TASK = """
+import os, signal, time
+from pathlib import Path
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+from hansa.fedtasks import Data, Task
+
+class Slow(Task):
+    def clients(self): return ("bergen", "riga")
+    def model(self): return nn.Linear(2, 2)
+    def data(self, client): return Data(TensorDataset(torch.ones(4, 2), torch.zeros(4).long()))
+    def train(self, model, data, settings, rng):
+        print("a task may print")
+        flag = Path("/proc/self/fd/0") if False else Path(os.environ["FLAGS"])
+        if (flag / "die").exists():
+            (flag / "die").unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if (flag / "wait").exists():
+            (flag / "waiting").touch()
+            while (flag / "wait").exists():
+                time.sleep(0.02)
+        return 0.0
+"""
+HEAVY = "{'torch', 'numpy', 'flwr', 'hydra', 'omegaconf', 'sklearn', 'safetensors'}"
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLAGS", str(tmp_path))
+    (tmp_path / "mine.py").write_text(TASK.lstrip())
+    with fleet(tmp_path) as made:
+        yield made
+
+
+def joined(there: Fleet, *names: str) -> None:
+    there.provision(*names, task="./mine.py:Slow")
+    for name in names:
+        there.join(name, "idle_after=1")
+
+
+def serve(there: Fleet, *words: str) -> None:
+    words = ("run_dir=run", "evaluation.every=0", *words)
+    there.start("serve", "serve", "plants", f"listen=127.0.0.1:{there.port}", *words)
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def test_a_device_imports_nothing_heavy_while_it_is_idle():
+    code = f"import sys, hansa.conf.join; print({HEAVY} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_the_worker_ends_when_there_is_nothing_to_do_and_tasks_may_print(there):
+    joined(there, "bergen")
+    serve(there, "rounds=2")
+    assert there.served()["failures"] == 0
+    agent = there.processes["bergen"].pid
+    until(lambda: not children(agent), lambda: there.log("bergen"))
+    assert "a task may print" in there.log("bergen") and "train.update of round 2 is done" in there.log("bergen")
+
+
+def test_a_worker_that_is_killed_is_told_by_name_and_the_next_request_has_another(there):
+    joined(there, "bergen", "riga")
+    (there.home / "die").touch()
+    serve(there, "rounds=2")
+    told = there.served()
+    assert told["failures"] == 1 and told["rounds"] == 2
+    assert "is left out: link: Refused: the worker process was killed (signal 9)" in there.log("serve")
+
+
+def test_a_device_killed_in_mid_work_works_again_and_its_answer_arrives_once(there):
+    joined(there, "bergen")
+    (there.home / "wait").touch()
+    serve(there, "rounds=2")
+    until((there.home / "waiting").exists, lambda: there.log("serve") + there.log("bergen"))
+    there.kill("bergen")
+    (there.home / "wait").unlink()
+    there.start("bergen", "join", "hansa-bergen")
+    told = there.served()
+    assert (told["failures"], told["rounds"], told["stopped"]) == (0, 2, "finished")
+    assert not list((there.home / "hansa-bergen" / "spool").iterdir())
+
+
+def test_a_coordinator_that_is_killed_and_started_again_finds_its_clients(there):
+    joined(there, "bergen", "riga")
+    serve(there, "rounds=100000")
+    lines = there.home / "run" / "metrics.jsonl"
+    until(lambda: lines.exists() and lines.read_text().count("\n") > 2, lambda: there.log("serve"))
+    there.kill("serve")
+    serve(there, "rounds=3", "run_dir=again")
+    told = there.served()
+    assert (told["failures"], told["rounds"], told["clients"]) == (0, 3, 2)
+
+
+def test_a_task_file_that_was_changed_after_approval_does_not_run(there):
+    joined(there, "bergen", "riga")
+    until((there.home / "hansa-riga" / "place.json").exists)
+    path = there.home / "hansa-riga" / "mine.py"
+    path.write_text(path.read_text() + "\nPath(os.environ['FLAGS'], 'ran').touch()\n")
+    serve(there, "rounds=1")
+    told = there.served()
+    assert told["failures"] == 1 and not (there.home / "ran").exists()
+    assert "riga is left out: approval: NotApproved: mine.py was changed after it was approved" in there.log("serve")
+
+
+def test_another_configuration_is_refused_with_the_field_that_differs(there):
+    joined(there, "bergen", "riga")
+    until((there.home / "hansa-riga" / "place.json").exists)
+    (there.home / "rule.py").write_text("from hansa.strategies import FedAvg\nclass Rule(FedAvg): pass\n")
+    serve(there, "rounds=1", "strategy=./rule.py:Rule", "lost_rounds=1")
+    assert there.processes.pop("serve").wait(60) == 1
+    assert "the run uses strategy=rule.py:Rule, a file: approve your own copy" in there.log("serve")
+
+
+def test_it_ends_in_order_and_once_ends_by_itself(there):
+    joined(there, "bergen")
+    there.start("riga", "join", "plants/invitations/bergen.invitation", "--yes", "home=other")
+    until(lambda: "not enrolled yet" in there.log("riga"), lambda: there.log("riga"))
+    there.kill("riga")
+    serve(there, "rounds=1")
+    there.served()
+    assert there.kill("bergen", signal.SIGTERM) == 0
+    there.start("once", "join", "hansa-bergen", "--once", "once_after=60")
+    serve(there, "rounds=1", "run_dir=again")
+    there.served()
+    assert there.processes.pop("once").wait(30) == 0, there.log("once")
+
+
+def test_ctrl_c_ends_a_device_with_130(there):
+    joined(there, "bergen")
+    serve(there, "rounds=1")
+    there.served()
+    assert there.kill("bergen", signal.SIGINT) == 130
+    assert "Traceback" not in there.log("bergen")
+
+
+def test_the_log_may_be_json(there):
+    there.provision("bergen", task="./mine.py:Slow")
+    there.join("bergen", "log=json")
+    serve(there, "rounds=1")
+    there.served()
+    assert '"told": "connected to localhost:' in there.log("bergen")
+    assert os.environ["FLAGS"]
