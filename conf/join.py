@@ -195,8 +195,13 @@ def _stay(place: Place, given: Settings, once: bool) -> None:
 async def _until_told(agent: Agent) -> None:
     """Let the agent live until it is over, or SIGTERM ends it in order."""
     living, terminated = asyncio.create_task(agent.live()), asyncio.Event()
+
+    def terminate() -> None:
+        terminated.set()
+        living.cancel()
+
     with contextlib.suppress(NotImplementedError):  # where there are no such signals
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: terminated.set() or living.cancel())
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
     try:
         await living
     except asyncio.CancelledError:
