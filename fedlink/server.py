@@ -57,6 +57,7 @@ class Server:
     _loop: asyncio.AbstractEventLoop = field(init=False)
 
     def __post_init__(self) -> None:
+        only_tls_1_3()
         folder = self.folder
         self._service = Service(
             desk=self.desk,
@@ -153,8 +154,7 @@ class Server:
 
 
 def _credentials(folder: ServerFolder) -> grpc.ServerCredentials:
-    """Return credentials of mutual TLS 1.3, which follow the folder's files where these are renewed."""
-    only_tls_1_3()
+    """Return credentials of mutual TLS, which follow the folder's files where these are renewed."""
     seen, one = [folder.changed()], threading.Lock()
 
     def renewed() -> grpc.ServerCertificateConfiguration | None:

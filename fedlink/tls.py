@@ -9,5 +9,5 @@ CIPHERS = "ECDHE-PSK-CHACHA20-POLY1305"
 
 
 def only_tls_1_3() -> None:
-    """Shut out TLS 1.2 in this process; to be called before any credentials are made."""
+    """Shut out TLS 1.2 in this process; to be called before anything of gRPC's is made, which reads it once."""
     os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", CIPHERS)
