@@ -1,0 +1,179 @@
+"""The device's end of the line: through a proxy too, and why there is none, in words."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import grpc
+import pytest
+
+from hansa.fedlink import link_pb2 as pb
+from hansa.fedlink.authority import DAY, new_root
+from hansa.fedlink.dial import Line, Trust, diagnose
+from hansa.fedlink.errors import EnrolmentRefused, Unreachable
+from hansa.fedlink.protocol import Client, Desk
+from hansa.fedlink.protocol.effects import Connected, Dropped
+from hansa.fedlink.server import Server
+from tests.devices import Plant
+from tests.identities import Side, client_side, pem, server_side
+
+SECONDS = 20
+
+
+@pytest.fixture
+def plant(tmp_path):
+    return Plant.make(tmp_path / "server")
+
+
+@pytest.fixture
+def server(plant, tmp_path):
+    with Server(desk=Desk(software="x"), address="127.0.0.1:0", folder=plant.folder, spool=tmp_path) as one:
+        yield one
+
+
+def trust(plant: Plant, port: int, side: Side | None = None) -> Trust:
+    side = side or plant.side("bergen")
+    return Trust(address=f"127.0.0.1:{port}", client="bergen", ca=plant.ca, chain=side.chain, key=side.key)
+
+
+def hello(where: Trust) -> list[bytes]:
+    """Say hello, and leave once there is an answer."""
+    frames: list[bytes] = []
+
+    async def talk() -> None:
+        def receive(raw: bytes) -> None:
+            frames.append(raw)
+            line.outbox.close()
+
+        line = Line(where, receive)
+        (start,) = Client(software="test").start(time.monotonic(), time.time())
+        line.outbox.frame(start.frame.SerializeToString())
+        await asyncio.wait_for(line.hold(), SECONDS)
+
+    asyncio.run(talk())
+    return frames
+
+
+@contextmanager
+def proxy(answer: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n") -> Iterator[tuple[int, list[str]]]:
+    """A proxy that speaks CONNECT and nothing else, and remembers whereto."""
+    asked: list[str] = []
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with source, sink, contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                sink.sendall(data)
+
+    def serve() -> None:
+        while True:
+            try:
+                near, _ = listening.accept()
+            except OSError:
+                return
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += near.recv(4096)
+            asked.append(head.split(b"\r\n")[0].decode())
+            near.sendall(answer)
+            if b" 200 " not in answer:
+                near.close()
+            else:
+                host, port = asked[-1].split()[1].split(":")
+                far = socket.create_connection((host, int(port)))
+                threading.Thread(target=pump, args=(near, far), daemon=True).start()
+                threading.Thread(target=pump, args=(far, near), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, daemon=True).start()
+        yield listening.getsockname()[1], asked
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def test_frames_go_both_ways_and_the_stream_ends_in_order(server, plant):
+    (welcome,) = hello(trust(plant, server.port))
+    assert pb.ServerFrame.FromString(welcome).welcome.version == 1
+    kinds = [type(server.events.get(timeout=SECONDS)) for _ in range(2)]
+    assert kinds == [Connected, Dropped]
+
+
+def test_a_line_through_a_proxy(server, plant, monkeypatch):
+    with proxy() as (port, asked):
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        assert pb.ServerFrame.FromString(hello(trust(plant, server.port))[0]).welcome.version == 1
+        assert asked == [f"CONNECT 127.0.0.1:{server.port} HTTP/1.1"] or asked[0].startswith("CONNECT 127.0.0.1")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        hello(trust(plant, server.port))
+        assert len(asked) == 1, "what no_proxy names is reached directly"
+
+
+def test_a_proxy_that_refuses_is_told(server, plant, monkeypatch):
+    with proxy(b"HTTP/1.1 403 Forbidden\r\n\r\n") as (port, asked):
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        with pytest.raises(grpc.aio.AioRpcError):
+            hello(trust(plant, server.port))
+        assert asked and "through the proxy" in diagnose(trust(plant, server.port), time.time())
+
+
+def test_calls_are_answered_refused_or_say_why_there_is_nobody(server, plant):
+    request = pb.EnrolRequest(token="x", signing_request=b"y")
+    with pytest.raises(EnrolmentRefused, match="needs the certificate of an invitation"):
+        asyncio.run(trust(plant, server.port).call("Enrol", request, time.time()))
+    nobody = trust(plant, free_port())
+    with pytest.raises(Unreachable, match=r"Connection refused.*is the coordinator running"):
+        asyncio.run(nobody.call("Enrol", request, time.time()))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
+
+
+def test_an_unknown_name_and_a_closed_port_are_told(plant):
+    where = trust(plant, free_port())
+    assert "is the coordinator running (hansa serve)?" in diagnose(where, time.time())
+    unknown = replace(where, address="no-such-host.invalid:8443")
+    told = diagnose(unknown, time.time())
+    assert "the name 'no-such-host.invalid' is unknown" in told or "cannot be reached" in told
+
+
+def test_plain_text_where_tls_should_be_is_told(plant, tmp_path):
+    with Server(desk=Desk(software="x"), address="127.0.0.1:0", folder=None, spool=tmp_path) as plain:
+        assert "speaks no TLS 1.3" in diagnose(trust(plant, plain.port), time.time())
+
+
+def test_another_federations_coordinator_is_told(server, plant):
+    other = replace(trust(plant, server.port), ca=pem(new_root("plant", time.time())))
+    assert "is not this federation's coordinator" in diagnose(other, time.time())
+
+
+@pytest.mark.parametrize(("days", "told"), [(-100, "has expired"), (100, "is not valid yet")])
+def test_a_clock_that_is_wrong_is_told_with_both_sides(plant, tmp_path, days, told):
+    """As seen by the device, whose clock is off, the coordinator's certificate is out of its time."""
+    now = time.time()
+    root = new_root("plant", now + min(days, 0) * DAY)
+    side = server_side(root, now + days * DAY)
+    plant.folder.chain.write_bytes(side.chain)
+    plant.folder.key.write_bytes(side.key)
+    with Server(desk=Desk(software="x"), address="127.0.0.1:0", folder=plant.folder, spool=tmp_path) as server:
+        where = replace(trust(plant, server.port, client_side(root, now)), ca=pem(root))
+        text = diagnose(where, now)
+    assert told.split()[-1] in text and "by this device's clock, which says" in text and "set the clock" in text
+
+
+def test_ones_own_certificate_is_looked_at_last(server, plant):
+    now = time.time()
+    old = client_side(plant.issuer, now - 10 * DAY, "bergen", 5 * DAY)
+    assert "this device's certificate was good until" in diagnose(trust(plant, server.port, old), now)
+    stranger = client_side(new_root("plant", now), now, "bergen")
+    assert "turned this device's certificate away" in diagnose(trust(plant, server.port, stranger), now)
+
+
+def test_a_key_is_not_shown():
+    assert "secret" not in repr(Trust(address="a:1", client="b", ca=b"", chain=b"", key=b"secret"))
