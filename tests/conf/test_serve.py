@@ -1,0 +1,128 @@
+"""What hansa serve takes from its command line and its folder, and how a run on a server ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+import pytest
+
+from hansa.conf import main, serve
+from hansa.conf.errors import ConfigError, WrongValue
+from hansa.fedlink.authority import DAY, new_root
+from hansa.fedlink.certificates import read_peer
+from hansa.fedlink.folder import Federation, ServerFolder
+from hansa.fedlink.invitation import TaskFile
+from tests.fleet import Fleet, fleet, until
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """A federation's folder, as hansa provision leaves it, in an empty folder where one works."""
+    monkeypatch.chdir(tmp_path)
+    assert main.run(["provision", "plants", "address=localhost:8443", "task=digits", "clients=bergen,riga"]) == 0
+    return tmp_path / "plants"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["a", "b"], "name the federation's one folder"),
+        (["rounds=3"], "name the federation's one folder"),
+        (["plants", "insecure=true"], "name the federation's one folder"),
+        (["nowhere"], "nowhere is no federation's folder: make one with hansa provision nowhere"),
+        (["insecure=true", "listen=0.0.0.0:8443"], "without certificates only 127.0.0.1"),
+        (["insecure=true", "listen=example.org:8443"], "without certificates only 127.0.0.1"),
+        (["insecure=maybe"], "insecure=maybe: it must be true or false"),
+        (["plants", "log=yaml"], "log=yaml: it is text or json"),
+    ],
+)
+def test_words_that_make_no_sense_are_refused_in_one_line(made, words, told):
+    with pytest.raises(WrongValue, match=told.replace("(", r"\(")):
+        serve.read(words)
+
+
+def test_the_folder_says_where_to_listen_and_what_is_learnt(made):
+    for place in ("plants", "plants/server"):
+        asked = serve.read([place, "rounds=3"])
+        assert (asked.listen, asked.log, asked.words) == ("0.0.0.0:8443", "text", ["task=digits", "rounds=3"])
+    asked = serve.read(["plants", "task=heart_disease", "listen=127.0.0.1:1", "log=json"])
+    assert (asked.listen, asked.log, asked.words) == ("127.0.0.1:1", "json", ["task=heart_disease"])
+    assert serve.read(["insecure=true"]).listen == "127.0.0.1:8443"
+
+
+def test_a_task_file_that_invitations_carry_is_laid_beside_the_keys(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    now, folder = time.time(), ServerFolder(path=tmp_path / "server")
+    task = TaskFile(file="mine.py", class_name="Mine", text="class Mine: ...\n")
+    root = new_root("x", now)
+    folder.make(root, root.issuing("x", now), Federation(name="x", address="localhost:1", task=task), now)
+    path = folder.path / "mine.py"
+    assert serve.read(["server"]).words == [f"task={path.relative_to(tmp_path)}:Mine"]
+    assert path.read_text() == task.text
+
+
+def test_clients_are_told_the_runs_words_without_what_is_a_places_own():
+    words = ["task=/secret/mine.py:Mine", "run_dir=/secret", "client.device=cuda", "rounds=3", "strategy=./r.py:Rule"]
+    assert serve._desk("id", words).settings == ("task=mine.py:Mine", "rounds=3", "strategy=r.py:Rule")
+    with pytest.raises(ConfigError, match="only plain settings"):
+        serve._desk("id", ["+new=1"])
+
+
+def test_everyone_who_is_invited_is_waited_for(made):
+    assert serve._invited(ServerFolder(path=made / "server")) == ["bergen", "riga"]
+    assert main.run(["provision", "revoke", "plants", "riga"]) == 0
+    assert serve._invited(ServerFolder(path=made / "server")) == ["bergen"]
+
+
+def test_the_servers_certificate_is_renewed_when_a_third_of_its_life_is_left(made):
+    folder = ServerFolder(path=made / "server")
+    now, issuer = time.time(), folder.issuer()
+    before = read_peer(folder.chain.read_bytes()).serial
+    serve.read(["plants"])
+    assert read_peer(folder.chain.read_bytes()).serial == before
+    folder.certify(issuer, folder.federation(), now - 61 * DAY)
+    old = read_peer(folder.chain.read_bytes()).serial
+    serve.read(["plants"])
+    assert read_peer(folder.chain.read_bytes()).serial not in (before, old)
+    folder.certify(issuer, folder.federation(), now - 91 * DAY)
+    (folder.path / "issuer.key").unlink()
+    with pytest.raises(WrongValue, match=r"was good until .* hansa provision renew"):
+        serve.read(["plants"])
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(tmp_path):
+    with fleet(tmp_path) as there:
+        there.provision("cleveland")
+        there.start("serve", "serve", "plants", f"listen=127.0.0.1:{there.port}")
+        until(lambda: "waiting for 1 client," in there.log("serve"), lambda: there.log("serve"))
+        told = there.hansa("serve", "plants", f"listen=127.0.0.1:{there.port}", code=1)
+        assert "another program has the port" in told and "Traceback" not in told
+
+
+def served(there: Fleet, *words: str) -> None:
+    there.provision("cleveland")
+    there.join("cleveland")
+    there.start("serve", "serve", "plants", f"listen=127.0.0.1:{there.port}", "run_dir=run", *words)
+    lines = there.home / "run" / "metrics.jsonl"
+    until(lambda: lines.exists() and lines.read_text().count("\n") > 2, lambda: there.log("serve"))
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_keeps_what_it_learnt_and_tells_its_clients(tmp_path, how):
+    with fleet(tmp_path) as there:
+        served(there, "rounds=100000")
+        assert there.kill("serve", how) == 130
+        assert json.loads((tmp_path / "run" / "summary.json").read_text())["stopped"] == "interrupted"
+        assert there.log("serve").splitlines()[-1].startswith("hansa serve: interrupted; what was learnt")
+        until(lambda: "the coordinator stops" in there.log("cleveland"), lambda: there.log("cleveland"))
+
+
+def test_a_log_of_json_has_a_line_for_all_that_happens(tmp_path):
+    with fleet(tmp_path) as there:
+        served(there, "rounds=3", "log=json")
+        assert there.served()["rounds"] == 3
+        lines = [json.loads(line) for line in there.log("serve").splitlines()]
+        assert {line.get("event") for line in lines} == {"told", "request", "answer", "round", None}
+        assert all("at" in line for line in lines[:-1])

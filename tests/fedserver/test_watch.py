@@ -1,0 +1,68 @@
+"""What a person sees of a run on a server, and what a machine that collects logs."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from rich.console import Console
+
+from hansa.fedlink.protocol.effects import Connected, Delivered, Dropped, Notice
+from hansa.fedserver.presence import Presence
+from hansa.fedserver.records import Refusal, RoundRecord
+from hansa.fedserver.watch import Json, Lines, Screen
+
+RECORD = RoundRecord(round=2, cohort=2, counted=1, metrics={"loss": 0.5}, refused=[Refusal("riga", "late")])
+
+
+def test_json_tells_all_that_happens_with_its_time():
+    out = io.StringIO()
+    with Json(lambda: 0.0, out) as view:
+        view.say("bergen is connected")
+        view.opened(RECORD, "train.update", ("bergen", "riga"))
+        view.answered(RECORD, "bergen")
+        view.refused(RECORD, RECORD.refused[0])
+        view.closed(RECORD)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["told", "request", "answer", "refused", "round"]
+    assert {line["at"] for line in lines} == {"1970-01-01T00:00:00.000+00:00"}
+    assert lines[1]["clients"] == ["bergen", "riga"] and lines[4]["metrics"] == {"loss": 0.5}
+
+
+def test_lines_say_who_comes_and_goes():
+    out = io.StringIO()
+    Lines(3, out).say("bergen is gone: the line broke")
+    assert out.getvalue() == "bergen is gone: the line broke\n"
+
+
+def test_the_screen_says_what_each_client_does_and_since_when():
+    out = Console(file=io.StringIO(), width=100, force_terminal=True)
+    with Screen(3, out, doing=lambda name: "working 12 s" if name == "riga" else "") as view:
+        view.opened(RECORD, "train.update", ("bergen", "riga"))
+        view.say("bergen is connected")
+        out.print(view._view())
+    told = out.file.getvalue()
+    assert "waiting for bergen, riga (working 12 s)" in told and "bergen is connected" in told
+
+
+def test_presence_follows_what_happens_and_gives_up_who_is_gone_for_long():
+    now, said = [0.0], list[str]()
+    there = Presence(clock=lambda: now[0], say=said.append, patience=60)
+    assert there.here() == () and there.lost("riga") and there.doing("riga") == ""
+    there.note(Connected(session=1, name="riga", version=1, software="x"))
+    now[0] = 5.0
+    assert there.doing("riga") == "connected 5 s"
+    there.note(Delivered(name="riga", request_id="r"))
+    now[0] = 7.0
+    assert there.doing("riga") == "working 2 s"
+    there.note(Connected(session=2, name="riga", version=1, software="x"))
+    there.note(Dropped(session=1, name="riga", text="replaced"))
+    assert there.doing("riga") == "connected 0 s", "the older session's end is not the client's"
+    there.note(Dropped(session=2, name="riga", text="the line broke"))
+    there.note(Delivered(name="riga", request_id="r"))
+    now[0] = 60.0
+    assert there.here() == ("riga",) and there.doing("riga") == "gone 53 s"
+    now[0] = 70.0
+    assert there.here() == () and there.lost("riga")
+    there.note(Notice(text="a clock is off", name="riga"))
+    assert said == ["riga is connected (x)", "riga is gone: the line broke", "a clock is off"]
