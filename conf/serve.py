@@ -123,9 +123,8 @@ def deploy(asked: Asked) -> tuple[Server, Runner]:
 
     def gather() -> None:
         view.say(f"results go to {directory.path}; listening at {asked.listen}")
-        view.say(
-            f"waiting for {least} client{'s'[: least != 1]}{', invited: ' if invited else ''}{listed(invited) if invited else ''}"
-        )
+        whom = f", invited: {listed(invited)}" if invited else ""
+        view.say(f"waiting for {least} client{'s'[: least != 1]}{whom}")
         federation.gather(least, config.start_within)
 
     return server, Runner(coordinator=coordinator, directory=directory, view=view, clock=time.monotonic, gather=gather)
