@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 import sys
 import traceback
 from typing import NamedTuple
@@ -36,9 +37,15 @@ HELP = """Hansa: federated learning on Flower.
 Settings are name=value; hansa simulate --help shows them all. --debug shows tracebacks, --version the version.
 A run writes config.yaml, metrics.jsonl, model.safetensors, summary.json and curves.svg into its directory."""
 
+GRPC = {"GRPC_SSL_CIPHER_SUITES": "ECDHE-PSK-CHACHA20-POLY1305", "GRPC_VERBOSITY": "NONE"}
+"""What gRPC reads when it is first imported, and never again. The cipher is one of TLS 1.2 that no certificate can
+serve, and none of 1.3: there is no other way to refuse 1.2. Whoever connects in vain is no matter for a run's log."""
+
 
 def main() -> None:
     """Run ``hansa`` with the process's arguments; exits with 0, 1 (an error), 2 (wrong use) or 130 (interrupted)."""
+    for name, value in GRPC.items():
+        os.environ.setdefault(name, value)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -16,22 +16,26 @@ class Incoming:
     """Stores a body's chunks in their order, and hashes them on the way; raises OSError where the disk is full."""
 
     def __init__(self, folder: Path) -> None:
-        self.file: IO[bytes] = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - lives as long as the row
+        self.file: IO[bytes] | None = None
+        """None until there is something to store."""
         self.moved = 0
-        """Chunks so far; whoever waits for progress compares it."""
-        self._hash = hashlib.sha256()
+        """Bytes so far."""
+        self._folder, self._hash = folder, hashlib.sha256()
 
     def store(self, data: bytes | memoryview) -> None:
         """Add the next chunk."""
+        if self.file is None:
+            self.file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - lives as long as the row
         left = memoryview(data)
         while left:
             left = left[self.file.write(left) :]
         self._hash.update(data)
-        self.moved += 1
+        self.moved += len(data)
 
     def close(self) -> None:
         """Throw away what was stored."""
-        self.file.close()
+        if self.file is not None:
+            self.file.close()
 
     def whole(self, sha256: bytes) -> bool:
         """Whether what was stored has this hash."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
 import tempfile
 import threading
@@ -17,7 +16,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from hansa.fedlink.door import Door
-from hansa.fedlink.errors import LinkError, PortTaken
+from hansa.fedlink.errors import PortTaken
 from hansa.fedlink.folder import ServerFolder
 from hansa.fedlink.protocol import LARGEST_FRAME, Desk, Work
 from hansa.fedlink.protocol.effects import ServerEffect
@@ -35,8 +34,6 @@ OPTIONS = (
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
-ONLY_TLS_1_3 = ("GRPC_SSL_CIPHER_SUITES", "ECDHE-PSK-CHACHA20-POLY1305")
-"""A cipher of TLS 1.2 that no certificate can serve, and none of 1.3: gRPC has no other way to refuse 1.2."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -124,10 +121,11 @@ class Server:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
         try:
             server = await self._listening()
-        except (LinkError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
             self._ready.put(error)
             return
         tending = asyncio.create_task(self._service.tend())
+        tending.add_done_callback(lambda _: self._over.set())  # nobody is served whom nobody looks after
         self._ready.put(None)
         await self._over.wait()
         tending.cancel()
@@ -155,8 +153,7 @@ class Server:
 
 
 def _credentials(folder: ServerFolder) -> grpc.ServerCredentials:
-    """Return credentials of mutual TLS 1.3 that are read anew for every connection, so that they can be renewed."""
-    os.environ.setdefault(*ONLY_TLS_1_3)
+    """Return credentials of mutual TLS that are read anew for every connection, so that they can be renewed."""
 
     def configuration() -> grpc.ServerCertificateConfiguration:
         key, chain, roots = folder.credentials()

@@ -15,7 +15,7 @@ from hansa.fedlink.packing import Body, pack_call, read_reply
 from hansa.fedlink.protocol import Work
 from hansa.fedlink.protocol.effects import Connected, Delivered, Dropped, Failed, Notice
 from hansa.fedlink.server import Server
-from hansa.fedlink.service import Arrived, Told
+from hansa.fedlink.service import Arrived, Barred, Told
 from hansa.strategies.pipeline import Names
 
 GLANCE = 0.5
@@ -127,6 +127,10 @@ class LinkFederation:
                     self._sessions[event.name] = None
                     self._now(event.name, "gone")
                     self.say(f"{event.name} is gone: {event.text}")
+            case Barred():
+                self.states.pop(event.name, None)
+                waits = [request_id for request_id, client in self._of.items() if client == event.name]
+                return self._give_up(waits[0], "Revoked", event.text) if waits else None
             case Notice():
                 self.say(event.text)
         return None
@@ -167,10 +171,13 @@ class LinkFederation:
         """Give up clients that have been gone for too long."""
         for request_id, client in list(self._of.items()):
             if self._lost(client):
-                self.server.cancel(request_id, "this client was gone for too long.")
-                reply = self._failed(request_id, "Gone", f"its line has been down for {self.patience:.0f} s")
+                reply = self._give_up(request_id, "Gone", f"its line has been down for {self.patience:.0f} s")
                 if reply is not None:
                     yield reply
+
+    def _give_up(self, request_id: str, kind: str, text: str) -> Reply | None:
+        self.server.cancel(request_id, f"the round goes on without it: {text}")
+        return self._failed(request_id, kind, text)
 
     def _close(self, request_id: str) -> None:
         self._waiting.pop(request_id, None)
