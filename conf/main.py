@@ -8,6 +8,8 @@ import sys
 import traceback
 from typing import NamedTuple
 
+from hansa.fedlink.tls import only_tls_1_3
+
 
 class Verb(NamedTuple):
     """A verb: the module whose ``main(words)`` carries it out, and what it is for."""
@@ -46,6 +48,7 @@ A run writes config.yaml, metrics.jsonl, model.safetensors, summary.json and cur
 
 def main() -> None:
     """Run ``hansa`` with the process's arguments; exits with 0, 1 (an error), 2 (wrong use) or 130 (interrupted)."""
+    only_tls_1_3()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -10,13 +10,14 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from hansa.conf.components import is_file
 from hansa.conf.compose import compose, own_code
@@ -26,7 +27,8 @@ from hansa.conf.run import Run, assemble, coordinator_key
 from hansa.conf.wire import sent
 from hansa.conf.words import truth
 from hansa.fedlink.authority import DAY
-from hansa.fedlink.certificates import day, read_peer
+from hansa.fedlink.certificates import MOST, day, read_peer
+from hansa.fedlink.files import read as read_file
 from hansa.fedlink.files import replace
 from hansa.fedlink.folder import ServerFolder
 from hansa.fedlink.invitation import TaskFile, split_address
@@ -69,8 +71,7 @@ def main(words: Sequence[str]) -> None:
         return
     torch.set_num_threads(1)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    server, runner = deploy(read(words))
-    with server:
+    with deploy(read(words)) as runner:
         try:
             runner.carry_out()
         finally:
@@ -88,7 +89,8 @@ def read(words: Sequence[str]) -> Asked:
     listen = own.get("listen") or (
         "127.0.0.1:8443" if folder is None else f"0.0.0.0:{split_address(folder.federation().address)[1]}"
     )
-    if folder is None and not _loopback(split_address(listen)[0]):
+    host, _ = split_address(listen, WrongValue)
+    if folder is None and not _loopback(host):
         raise WrongValue(
             f"insecure=true listen={listen}: without certificates only 127.0.0.1, ::1 or localhost is safe."
         )
@@ -98,12 +100,17 @@ def read(words: Sequence[str]) -> Asked:
     return Asked(folder=folder, listen=listen, log=log, words=[*_task(folder, run), *run])
 
 
-def deploy(asked: Asked) -> tuple[Server, Runner]:
-    """Build everything of a run on a link, and its directory; raises the errors of all packages."""
+@contextmanager
+def deploy(asked: Asked) -> Iterator[Runner]:
+    """Listen, and build everything of a run on the link, and its directory; raises the errors of all packages."""
     config, choices = compose(own_code(asked.words))
     run = assemble(config, choices)
     run_id = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-    server = Server(desk=_desk(run_id, asked.words), address=asked.listen, folder=asked.folder)
+    with Server(desk=_desk(run_id, asked.words), address=asked.listen, folder=asked.folder) as server:
+        yield _runner(asked, config, run, run_id, server)
+
+
+def _runner(asked: Asked, config: DictConfig, run: Run, run_id: str, server: Server) -> Runner:
     directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{run.job.task}-{run.job.strategy_name}"))
     directory.config(OmegaConf.to_yaml(config, resolve=True))
     presence = Presence(clock=time.monotonic, say=lambda text: view.say(text))
@@ -127,7 +134,7 @@ def deploy(asked: Asked) -> tuple[Server, Runner]:
         view.say(f"waiting for {least} client{'s'[: least != 1]}{whom}")
         federation.gather(least, config.start_within)
 
-    return server, Runner(coordinator=coordinator, directory=directory, view=view, clock=time.monotonic, gather=gather)
+    return Runner(coordinator=coordinator, directory=directory, view=view, clock=time.monotonic, gather=gather)
 
 
 def _folder(place: Path) -> ServerFolder:
@@ -142,7 +149,7 @@ def _folder(place: Path) -> ServerFolder:
 
 def _renew(folder: ServerFolder, now: float) -> None:
     """Give the server a fresh certificate when a third of its life is left, where there is a key to sign with."""
-    peer, issuer = read_peer(folder.chain.read_bytes()), folder.issuer()
+    peer, issuer = read_peer(read_file(folder.chain, MOST)), folder.issuer()
     if now > peer.not_after - folder.federation().valid_days * DAY / 3 and issuer is not None:
         folder.certify(issuer, folder.federation(), now)
     elif now >= peer.not_after:

@@ -16,7 +16,15 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from hansa.fedlink.authority import DAY, Authority, load_issuer
-from hansa.fedlink.certificates import checked_name, fingerprint, key_pem, load_key, new_key, read_peer
+from hansa.fedlink.certificates import (
+    checked_name,
+    fingerprint,
+    key_pem,
+    load_certificate,
+    load_key,
+    new_key,
+    read_peer,
+)
 from hansa.fedlink.enrolment import Registrar
 from hansa.fedlink.errors import CertificateError, FileError
 from hansa.fedlink.files import VERSION, make_folder, parse, read, replace
@@ -92,7 +100,9 @@ class ServerFolder:
                 f"{self.key} is not the key of {self.chain}: wait until a renewal is done, or repeat it "
                 "(hansa provision renew FOLDER)."
             )
-        return key, chain, read(self.ca, LARGEST)
+        ca = read(self.ca, LARGEST)
+        load_certificate(ca)
+        return key, chain, ca
 
     def changed(self) -> tuple[int, ...]:
         """Return what differs after the server's certificate, key or root were replaced."""

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 
 @dataclass(eq=False)
 class Gate:
-    """Lets ``most`` transfers through at once; one that has not moved for ``patience`` seconds gives up its place.
+    """Lets ``most`` transfers through at once; one that is slower than ``pace`` gives up its place.
 
-    It goes on outside, at its own pace, and holds no more than its connection does.
+    It goes on outside, and holds no more than its connection does. ``pace`` is in bytes a second, over ``patience``
+    seconds each.
     """
 
     most: int
     patience: float
+    pace: float
     _places: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -24,7 +26,7 @@ class Gate:
 
     @asynccontextmanager
     async def place(self, moved: Callable[[], int]) -> AsyncIterator[None]:
-        """Wait for a place and keep it until the end, or for as long as ``moved`` keeps changing."""
+        """Wait for a place and keep it until the end, or for as long as ``moved``, in bytes, grows fast enough."""
         await self._places.acquire()
         watch = asyncio.create_task(self._watch(moved))
         try:
@@ -38,7 +40,7 @@ class Gate:
         seen = moved()
         while True:
             await asyncio.sleep(self.patience)
-            if (now := moved()) == seen:
+            if (now := moved()) - seen < self.patience * self.pace:
                 break
             seen = now
         self._places.release()

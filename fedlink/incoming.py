@@ -18,7 +18,7 @@ class Incoming:
     def __init__(self, folder: Path) -> None:
         self.file: IO[bytes] = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - lives as long as the row
         self.moved = 0
-        """Chunks so far; whoever waits for progress compares it."""
+        """Bytes so far."""
         self._hash = hashlib.sha256()
 
     def store(self, data: bytes | memoryview) -> None:
@@ -27,7 +27,7 @@ class Incoming:
         while left:
             left = left[self.file.write(left) :]
         self._hash.update(data)
-        self.moved += 1
+        self.moved += len(data)
 
     def close(self) -> None:
         """Throw away what was stored."""

@@ -16,7 +16,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from hansa.fedlink.door import Door
-from hansa.fedlink.errors import LinkError, PortTaken
+from hansa.fedlink.errors import PortTaken
 from hansa.fedlink.folder import ServerFolder
 from hansa.fedlink.protocol import LARGEST_FRAME, Desk, Work
 from hansa.fedlink.protocol.effects import ServerEffect
@@ -123,10 +123,11 @@ class Server:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
         try:
             server = await self._listening()
-        except (LinkError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
             self._ready.put(error)
             return
         tending = asyncio.create_task(self._service.tend())
+        tending.add_done_callback(lambda _: self._over.set())  # nobody is served whom nobody looks after
         self._ready.put(None)
         await self._over.wait()
         tending.cancel()

@@ -20,7 +20,7 @@ from hansa.fedlink import link_pb2 as pb
 from hansa.fedlink.certificates import Peer
 from hansa.fedlink.door import Door, TurnedAway, certified
 from hansa.fedlink.enrolment import Registrar
-from hansa.fedlink.errors import CertificateError, EnrolmentRefused, LinkError
+from hansa.fedlink.errors import CertificateError, EnrolmentRefused, LinkError, MalformedFrame
 from hansa.fedlink.gate import Gate
 from hansa.fedlink.incoming import Incoming
 from hansa.fedlink.outbox import Outbox
@@ -57,7 +57,15 @@ class Arrived:
         self.file.close()
 
 
-Told: TypeAlias = Arrived | do.Failed | do.Delivered | do.Connected | do.Dropped | do.Notice
+@dataclass(frozen=True, kw_only=True)
+class Barred:
+    """A client is let in no more, whether or not it is connected."""
+
+    name: str
+    text: str
+
+
+Told: TypeAlias = Arrived | Barred | do.Failed | do.Delivered | do.Connected | do.Dropped | do.Notice
 
 
 @dataclass(kw_only=True, eq=False)
@@ -78,6 +86,7 @@ class Service:
     wall: Callable[[], float]
     at_once: int = 2
     patience: float = 5.0
+    pace: float = 2.0**20
     bodies: dict[str, Content] = field(default_factory=dict)
     _outboxes: dict[int, Outbox] = field(default_factory=dict)
     _peers: dict[str, Peer] = field(default_factory=dict)
@@ -85,7 +94,7 @@ class Service:
     _moving: dict[Key, asyncio.Task[None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._down, self._up = Gate(self.at_once, self.patience), Gate(self.at_once, self.patience)
+        self._down, self._up = (Gate(self.at_once, self.patience, self.pace) for _ in range(2))
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return the service's methods, which take and give bytes."""
@@ -102,11 +111,13 @@ class Service:
         """Serve one stream to its end."""
         try:
             peer = self.door.admit(context, self.wall())
+            session, effects = self.desk.connect(peer.name, self.clock(), self.wall())
         except TurnedAway as turned:
-            goodbye = pb.Goodbye(code=turned.code, text=str(turned))
-            await context.write(pb.ServerFrame(goodbye=goodbye).SerializeToString())
+            await self._turn_away(context, turned.code, str(turned))
             return
-        session, effects = self.desk.connect(peer.name, self.clock(), self.wall())
+        except MalformedFrame as error:
+            await self._turn_away(context, pb.REFUSED, f"the certificate's name is {error}: provision a shorter one.")
+            return
         outbox = self._outboxes[session.number] = Outbox()
         self._peers[peer.name] = peer
         self.carry_out(effects)
@@ -144,6 +155,8 @@ class Service:
                     self.door.check(self._peers[name], self.wall())
                 except TurnedAway as turned:
                     self.carry_out(self.desk.end(name, turned.code, str(turned)))
+                    if turned.code == pb.REVOKED:
+                        self.tell(Barred(name=name, text=str(turned)))
 
     def carry_out(self, effects: Iterable[do.ServerEffect]) -> None:
         """Do what the machine says, in order."""
@@ -171,6 +184,7 @@ class Service:
 
     def forget(self, request_id: str) -> None:
         """Drop what is kept of a request that is over."""
+        self._stop_all(request_id)
         self.bodies.pop(request_id, None)
         self._discard(request_id)
 
@@ -182,6 +196,10 @@ class Service:
     def _discard(self, request_id: str) -> None:
         if (incoming := self._incoming.pop(request_id, None)) is not None:
             incoming.close()
+
+    async def _turn_away(self, context: Any, code: pb.Code, text: str) -> None:
+        goodbye = pb.Goodbye(code=code, text=text)
+        await context.write(pb.ServerFrame(goodbye=goodbye).SerializeToString())
 
     async def _read(self, context: Any, session: Session, outbox: Outbox) -> None:
         while (raw := await context.read()) is not grpc.aio.EOF and not outbox.closed:
@@ -209,7 +227,7 @@ class Service:
             for piece in self.bodies[effect.request_id].pieces(effect.offset, effect.chunk):
                 if not await self._outboxes[effect.session].chunk(write_chunk(effect.request_id, at, piece)):
                     return
-                at, moved = at + len(piece), moved + 1
+                at, moved = at + len(piece), moved + len(piece)
 
     async def _upload(self, key: Key, raw: bytes) -> None:
         """Ask for an answer's body when there is a place for it, and keep the place until it is here."""
@@ -226,18 +244,23 @@ class Service:
         if (task := self._moving.pop(key, None)) is not None:
             task.cancel()
 
+    def _stop_all(self, request_id: str) -> None:
+        for key in [key for key in self._moving if key[1] == request_id]:
+            self._stop(key)
+
     def _store(self, effect: do.Store) -> None:
         try:
             self._incoming[effect.request_id].store(effect.data)
         except OSError as error:
-            request = self.desk.find(effect.name, effect.request_id)
-            if request is not None:
-                self.carry_out(self.desk.fail(request, f"the coordinator cannot store it: {error.strerror}"))
+            if (request := self.desk.find(effect.name, effect.request_id)) is not None:
+                text = f"the coordinator cannot store it in {self.spool}: {error.strerror}"
+                self.carry_out(self.desk.fail(request, text))
 
     def _completed(self, effect: do.Completed) -> None:
-        for key in [key for key in self._moving if key[1] == effect.request_id]:
-            self._stop(key)
-        whole = effect.size == 0 or self._incoming[effect.request_id].whole(effect.sha256)
+        self._stop_all(effect.request_id)
+        if (incoming := self._incoming.get(effect.request_id)) is None:
+            return  # its last piece could not be stored
+        whole = effect.size == 0 or incoming.whole(effect.sha256)
         check = self.desk.accepted if whole else self.desk.damaged
         self.carry_out(check(effect.request_id))
 

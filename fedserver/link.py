@@ -133,12 +133,12 @@ class LinkFederation:
         return None if call is None else _without(call, client, kind, text)
 
     def _missing(self) -> Iterator[Reply]:
-        """Give up clients that have been gone for too long."""
+        """Give up clients that are not let in any more, or have been gone for too long."""
         for request_id, client in list(self._of.items()):
             if self.presence.lost(client):
-                self.server.cancel(request_id, "this client was gone for too long.")
-                reply = self._failed(request_id, "Gone", f"its line has been down for {self.presence.patience:.0f} s")
-                if reply is not None:
+                why = self.presence.why(client)
+                self.server.cancel(request_id, f"the round goes on without it: {why}")
+                if (reply := self._failed(request_id, "Gone", why)) is not None:
                     yield reply
 
     def _close(self, request_id: str) -> None:

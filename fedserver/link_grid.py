@@ -167,5 +167,6 @@ class LinkGrid(Grid):
     def _give_up(self) -> None:
         for sent, (client, _) in list(self._waiting.items()):
             if self.presence.lost(client):
-                self._without(sent, f"the line of {client!r} has been down for {self.presence.patience:.0f} s")
-                self.server.cancel(sent, "this client was gone for too long.")
+                why = self.presence.why(client)
+                self._without(sent, why)
+                self.server.cancel(sent, f"the round goes on without it: {why}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hansa.fedlink.protocol.effects import Connected, Delivered, Dropped, Notice
-from hansa.fedlink.service import Told
+from hansa.fedlink.service import Barred, Told
 from hansa.strategies.pipeline import Names
 
 
@@ -26,6 +26,8 @@ class Presence:
     say: Callable[[str], None]
     patience: float = 120.0
     states: dict[str, State] = field(default_factory=dict)
+    barred: dict[str, str] = field(default_factory=dict)
+    """Who is let in no more, and why."""
     _sessions: dict[str, int | None] = field(default_factory=dict)
 
     def here(self) -> Names:
@@ -36,6 +38,10 @@ class Presence:
         """Whether a client has been gone for too long, or was never here."""
         state = self.states.get(client)
         return state is None or (state.word == "gone" and self.clock() - state.since > self.patience)
+
+    def why(self, client: str) -> str:
+        """Say why a client is lost."""
+        return self.barred.get(client, f"the line of {client!r} has been down for {self.patience:.0f} s")
 
     def doing(self, client: str) -> str:
         """Say what a client does and for how long; empty for one that was never here."""
@@ -54,11 +60,15 @@ class Presence:
                 if self._sessions.get(event.name) is None:
                     self.say(f"{event.name} is connected ({event.software})")
                 self._sessions[event.name] = event.session
+                self.barred.pop(event.name, None)
                 self.now(event.name, "connected")
             case Dropped() if self._sessions.get(event.name) == event.session:
                 self.now(event.name, "gone")
                 self._sessions[event.name] = None
                 self.say(f"{event.name} is gone: {event.text}")
+            case Barred():
+                self.barred[event.name] = event.text
+                self.states.pop(event.name, None)
             case Delivered():
                 self.now(event.name, "working")
             case Notice():

@@ -460,7 +460,7 @@ def test_an_answer_with_a_wrong_hash_is_asked_for_again_and_in_the_end_refused(s
     raw.close()
 
 
-def test_a_full_disk_costs_one_answer_and_no_other(server, plant, monkeypatch):
+def test_a_full_disk_costs_one_answer_and_no_other(server, plant, monkeypatch, tmp_path):
     store = Incoming.store
 
     def full(self, data):
@@ -473,7 +473,7 @@ def test_a_full_disk_costs_one_answer_and_no_other(server, plant, monkeypatch):
     raw.send(**offer(work, b"0123456789"))
     raw.until("send")
     raw.raw(write_chunk(work.request_id, 0, b"0123456789"))
-    assert "cannot store it: No space left on device" in event(server, do.Failed).text
+    assert event(server, do.Failed).text == f"the coordinator cannot store it in {tmp_path}: No space left on device"
     works(server, plant)
     raw.close()
 

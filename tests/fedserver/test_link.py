@@ -14,6 +14,7 @@ from hansa.conf.run import Run
 from hansa.fedclient.state import MemoryStates
 from hansa.fedlink import link_pb2 as pb
 from hansa.fedlink.protocol import Desk, Limits
+from hansa.fedlink.revocation import revoke
 from hansa.fedlink.server import Server
 from hansa.fedserver.coordinator import Coordinator
 from hansa.fedserver.link import LinkFederation
@@ -74,6 +75,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Plant:
 def link(run: Run, plant: Plant | None, spool: Path, **limits: float) -> Iterator[Link]:
     desk = Desk(software="test", run="run", limits=Limits(**limits))  # type: ignore[arg-type]
     folder = None if plant is None else plant.folder
+    spool.mkdir(exist_ok=True)
     with Server(desk=desk, address="127.0.0.1:0", folder=folder, spool=spool) as server, ExitStack() as started:
         there = Link(run, server, plant)
         started.callback(lambda: [device.drop() for device in there.devices.values()])
@@ -133,9 +135,31 @@ def test_a_client_that_is_gone_for_too_long_is_left_out_by_name_and_the_round_go
         _, records = learnt(there.coordinator())
         assert [record.counted for record in records] == [4, 3, 3] and records[2].cohort == 3
         assert [(r.client, r.why) for r in there.watch.refusals] == [
-            ("hungary", "link: Gone: its line has been down for 0 s")
+            ("hungary", "link: Gone: the line of 'hungary' has been down for 0 s")
         ]
         assert any(text.startswith("hungary is gone: ") for text in there.said)
+
+
+def test_a_client_that_is_revoked_in_mid_run_is_cut_and_the_round_goes_on_without_it_by_name(tmp_path):
+    plant, run = Plant.make(tmp_path / "server"), run_of("rounds=2")
+    with link(run, plant, tmp_path / "spool") as there:
+        there.join(*HOSPITALS)
+        out, over = there.devices["hungary"], threading.Event()
+        work = out.work
+
+        def revoked(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+            if len(out.worked) == 2:
+                serials = [there.server._service._peers["hungary"].serial]
+                revoke(plant.folder.revocations().path, serials, "hungary", time.time())
+                over.wait(SECONDS)
+            return work(head, body)
+
+        out.work = revoked
+        _, records = learnt(there.coordinator())
+        over.set()
+        assert [record.counted for record in records] == [4, 3, 3] and records[2].cohort == 3
+        (refusal,) = there.watch.refusals
+        assert refusal.client == "hungary" and "the certificate of 'hungary' is revoked" in refusal.why
 
 
 def test_what_comes_after_the_deadline_is_cancelled_and_harms_nothing(plant, tmp_path):
