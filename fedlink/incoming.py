@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import threading
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,19 +20,23 @@ class Incoming:
         self.file: IO[bytes] = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - lives as long as the row
         self.moved = 0
         """Bytes so far."""
-        self._hash = hashlib.sha256()
+        self._hash, self._one = hashlib.sha256(), threading.Lock()
 
-    def store(self, data: bytes | memoryview) -> None:
-        """Add the next chunk."""
-        left = memoryview(data)
-        while left:
-            left = left[self.file.write(left) :]
-        self._hash.update(data)
-        self.moved += len(data)
+    def store(self, offset: int, data: bytes | memoryview) -> None:
+        """Add the next chunk. What is no longer wanted is dropped; what does not follow spoils the hash."""
+        with self._one:
+            if self.file.closed:
+                return
+            left = memoryview(data)
+            while left:
+                left = left[self.file.write(left) :]
+            self._hash.update(data if offset == self.moved else b"out of order")
+            self.moved += len(data)
 
     def close(self) -> None:
         """Throw away what was stored."""
-        self.file.close()
+        with self._one:
+            self.file.close()
 
     def whole(self, sha256: bytes) -> bool:
         """Whether what was stored has this hash."""

@@ -92,6 +92,7 @@ class Service:
     _peers: dict[str, Peer] = field(default_factory=dict)
     _incoming: dict[str, Incoming] = field(default_factory=dict)
     _moving: dict[Key, asyncio.Task[None]] = field(default_factory=dict)
+    _storing: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._down, self._up = (Gate(self.at_once, self.patience, self.pace) for _ in range(2))
@@ -173,10 +174,10 @@ class Service:
                 case do.Begin():
                     self._discard(effect.request_id)
                     self._incoming[effect.request_id] = Incoming(self.spool)
-                case do.Store():
-                    self._store(effect)
                 case do.Completed():
                     self._completed(effect)
+                case do.Store():
+                    raise AssertionError("a chunk comes alone or before all else, see _stored")
                 case do.Answered():
                     self._answered(effect)
                 case _:
@@ -203,9 +204,29 @@ class Service:
 
     async def _read(self, context: Any, session: Session, outbox: Outbox) -> None:
         while (raw := await context.read()) is not grpc.aio.EOF and not outbox.closed:
-            self.carry_out(session.receive(raw, self.clock()))
-            del raw  # a chunk must not stay until the next frame comes, once for each of a thousand streams
+            effects = session.receive(raw, self.clock())
+            if effects and isinstance(effects[0], do.Store):
+                await self._stored(effects[0], effects[1:])
+            else:
+                self.carry_out(effects)
+            del raw, effects  # a chunk must not stay until the next frame comes, once for each of a thousand streams
             await outbox.room()  # who sends but does not read is held up
+
+    async def _stored(self, effect: do.Store, then: list[do.ServerEffect]) -> None:
+        """Write a chunk in a thread, for it takes as long as receiving it; what follows is done in any case."""
+
+        async def both() -> None:
+            if (incoming := self._incoming.get(effect.request_id)) is not None:
+                try:
+                    await asyncio.to_thread(incoming.store, effect.offset, effect.data)
+                except OSError as error:
+                    self._full(effect, error)
+            self.carry_out(then)
+
+        storing = asyncio.create_task(both())
+        self._storing.add(storing)
+        storing.add_done_callback(self._storing.discard)
+        await asyncio.shield(storing)
 
     async def _write(self, context: Any, outbox: Outbox) -> None:
         while (raw := await outbox.next()) is not None:
@@ -248,13 +269,10 @@ class Service:
         for key in [key for key in self._moving if key[1] == request_id]:
             self._stop(key)
 
-    def _store(self, effect: do.Store) -> None:
-        try:
-            self._incoming[effect.request_id].store(effect.data)
-        except OSError as error:
-            if (request := self.desk.find(effect.name, effect.request_id)) is not None:
-                text = f"the coordinator cannot store it in {self.spool}: {error.strerror}"
-                self.carry_out(self.desk.fail(request, text))
+    def _full(self, effect: do.Store, error: OSError) -> None:
+        if (request := self.desk.find(effect.name, effect.request_id)) is not None:
+            text = f"the coordinator cannot store it in {self.spool}: {error.strerror}"
+            self.carry_out(self.desk.fail(request, text))
 
     def _completed(self, effect: do.Completed) -> None:
         self._stop_all(effect.request_id)

@@ -94,7 +94,7 @@ def test_a_place_is_free_again_however_a_transfer_ends():
 def test_a_row_on_disk_is_read_piece_by_piece(tmp_path):
     row, incoming = np.arange(50_000, dtype=np.float32), Incoming(tmp_path)
     for at in range(0, row.nbytes, 60_000):
-        incoming.store(memoryview(row.tobytes())[at : at + 60_000])
+        incoming.store(at, memoryview(row.tobytes())[at : at + 60_000])
     assert incoming.whole(hashlib.sha256(row.tobytes()).digest()) and not incoming.whole(b"")
     assert incoming.moved == row.nbytes and not list(tmp_path.iterdir()), "the file has no name"
     there = DiskRow(incoming.file, row.dtype, len(row))
@@ -102,4 +102,13 @@ def test_a_row_on_disk_is_read_piece_by_piece(tmp_path):
     for where in (slice(0, 10), slice(49_990, 60_000), slice(7, 7), slice(20_000, 30_000)):
         assert np.array_equal(there[where], row[where])
     incoming.close()
-    assert incoming.file.closed
+    incoming.store(row.nbytes, b"late")
+    assert incoming.file.closed and incoming.moved == row.nbytes
+
+
+def test_pieces_that_do_not_follow_each_other_are_no_whole(tmp_path):
+    incoming = Incoming(tmp_path)
+    for offset, data in ((0, b"ab"), (3, b"d")):
+        incoming.store(offset, data)
+    assert not incoming.whole(hashlib.sha256(b"abd").digest())
+    incoming.close()

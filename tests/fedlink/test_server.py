@@ -463,10 +463,10 @@ def test_an_answer_with_a_wrong_hash_is_asked_for_again_and_in_the_end_refused(s
 def test_a_full_disk_costs_one_answer_and_no_other(server, plant, monkeypatch, tmp_path):
     store = Incoming.store
 
-    def full(self, data):
+    def full(self, offset, data):
         if bytes(data) == b"0123456789":
             raise OSError(errno.ENOSPC, "No space left on device")
-        store(self, data)
+        store(self, offset, data)
 
     monkeypatch.setattr(Incoming, "store", full)
     raw, work = opened(server, plant, "unlucky")
