@@ -10,10 +10,10 @@ Measured on 2 cores of an AMD EPYC, 2026-11-25, other work on the machine all th
     4 clients x 25,000,000            3.7 s a round at best, 4.5 s under more load; the first 13 s
     Flower, 2 x 200,000, as loaded    15.6 s a round
 
-The goals were 0.1 s, 80 MB and 2.5 s; the last is not reached. A round of the four moves 800 MB and takes 8 seconds of CPU,
-so 4 s of both cores: 3.4 at the coordinator (encrypting 1.2, writing answers to disk 0.8, receiving 0.6, hashing 0.5,
-adding 0.4), 2.4 in the agents, 2.4 in the workers (copies of the model, writing and hashing the answer). Fewer copies in
-the worker, and a way without a file between worker and agent, would come next; then hashes of resumed bodies only.
+The goals were 0.1 s, 80 MB and 2.5 s; the last is not reached. A round of the four moves 800 MB and takes 8 s of CPU,
+4 s of both cores: 3.4 at the coordinator (encrypting 1.2, writing answers to disk 0.8, receiving 0.6, hashing 0.5,
+adding 0.4), 2.4 in the agents, 2.4 in the workers (copies of the model, writing and hashing the answer). Fewer copies
+in the worker, and no file between worker and agent, would come next; then hashes of resumed bodies only.
 """
 
 from __future__ import annotations
