@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -26,7 +25,7 @@ class Slow(Task):
     def data(self, client): return Data(TensorDataset(torch.ones(4, 2), torch.zeros(4).long()))
     def train(self, model, data, settings, rng):
         print("a task may print")
-        flag = Path("/proc/self/fd/0") if False else Path(os.environ["FLAGS"])
+        flag = Path(os.environ["FLAGS"])
         if (flag / "die").exists():
             (flag / "die").unlink()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -158,4 +157,3 @@ def test_the_log_may_be_json(there):
     serve(there, "rounds=1")
     there.served()
     assert '"told": "connected to localhost:' in there.log("bergen")
-    assert os.environ["FLAGS"]
