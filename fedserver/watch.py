@@ -128,7 +128,7 @@ class Screen:
         self.rounds, self.bars = rounds, Progress(*columns, expand=True)
         self.whole = self.bars.add_task("rounds", total=rounds)
         self.now = self.bars.add_task("clients", total=1)
-        self.told, self.trouble, self.waiting = Text("waiting for clients"), Text(style="yellow"), set[str]()
+        self.told, self.trouble, self.waiting = Text(), Text(style="yellow"), set[str]()
         self.live = Live(console=console or Console(stderr=True), get_renderable=self._view, refresh_per_second=8)
 
     def __enter__(self) -> Self:
