@@ -28,7 +28,7 @@ demo: $(STAMP) ## train on four hospitals' real data with a live view, and compa
 
 test: $(STAMP) ## run the tests and check that strategies/ is covered to 100 %, branches included
 	@echo "test: running the tests in $(JOBS) processes (make test JOBS=...), with the branch coverage of strategies/"
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report=term-missing:skip-covered $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 lint: $(STAMP) links ## check style and layout with ruff and types with mypy --strict
 	@echo "lint: ruff check, ruff format --check, mypy --strict"

@@ -124,7 +124,7 @@ def _approve(invitation: Invitation, yes: bool) -> None:
     print(f"this device  {invitation.client}")
     if isinstance(task, TaskFile):
         print(f"task         {task.class_name} of {task.file}, SHA-256 {task.sha256}; this code will run here:\n")
-        print("\n".join(f"    {line}" for line in task.text.splitlines()), end="\n\n")
+        print("\n".join(f"    {_visible(line)}" for line in task.text.splitlines()), end="\n\n")
     else:
         print(f"task         {task}, which is part of Hansa")
     if yes:
@@ -146,6 +146,11 @@ def _enrol(place: Place, invitation: Invitation) -> None:
                 print(f"not enrolled yet: {error} Trying again, for ever.", file=sys.stderr, flush=True)
             told, tries = str(error), tries + 1
             time.sleep(Backoff().pause(tries, random.random()))
+
+
+def _visible(line: str) -> str:
+    """Write what a terminal would carry out, or hide, as what it is."""
+    return "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in line)
 
 
 def _request(place: Place, path: Path) -> None:
@@ -195,17 +200,21 @@ def _stay(place: Place, given: Settings, once: bool) -> None:
 async def _until_told(agent: Agent) -> None:
     """Let the agent live until it is over, or SIGTERM ends it in order."""
     living, terminated = asyncio.create_task(agent.live()), asyncio.Event()
+    waiting = asyncio.current_task()
 
     def terminate() -> None:
         terminated.set()
-        living.cancel()
+        assert waiting is not None
+        waiting.cancel()
 
     with contextlib.suppress(NotImplementedError):  # where there are no such signals
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
     try:
-        await living
+        await asyncio.shield(living)
     except asyncio.CancelledError:
         agent.leave()
-        await asyncio.sleep(0.2)  # the goodbye goes out
+        await asyncio.wait({living}, timeout=1)  # the goodbye goes out
+        living.cancel()
+        await asyncio.wait({living})
         if not terminated.is_set():
             raise  # Ctrl-C

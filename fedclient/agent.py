@@ -13,18 +13,17 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-import grpc
-
 from hansa.fedclient.place import Place
 from hansa.fedclient.spool import Spool
 from hansa.fedclient.workshop import WorkerDied, Workshop
 from hansa.fedlink.dial import Line, diagnose
 from hansa.fedlink.errors import LinkError
+from hansa.fedlink.grpc13 import grpc
 from hansa.fedlink.protocol import Backoff, Client
 from hansa.fedlink.protocol import effects as do
 from hansa.fedlink.protocol.wire import write_chunk
 
-LONGEST_TRY = 3600.0
+AGAIN = 3600.0
 """Seconds between two tries to renew a certificate."""
 
 
@@ -46,17 +45,22 @@ class Agent:
     backoff: Backoff = field(default_factory=Backoff)
     _run: list[str] = field(default_factory=list)
     _line: Line | None = None
+    _welcome: bool = False
+    """Whether the coordinator has welcomed this device on the present connection."""
     _ended: do.Ended | None = None
     _busy: float = 0.0
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _uploads: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _working: str = ""
     _renewing: float = 0.0
+    _leaving: bool = False
+
+    def __post_init__(self) -> None:
+        self._spool, self._shop = Spool(root=self.place.spool), Workshop(self.idle_after)
+        self._client = Client(software=self.software, held=self._spool.held())
 
     async def live(self) -> None:
         """Stay connected until it is over: the coordinator wants nobody of this name, or ``once`` has passed."""
-        self._spool, self._shop = Spool(root=self.place.spool), Workshop(self.idle_after)
-        self._client = Client(software=self.software, held=self._spool.held())
         self._busy, failures, told = self.clock(), 0, ""
         ticking = asyncio.create_task(self._tick())
         try:
@@ -64,10 +68,10 @@ class Agent:
                 await self._renew()
                 why, welcomed = await self._connected()
                 ended = self._ended
+                if self._leaving or self._over():
+                    return
                 if ended is not None and not ended.come_back:
                     raise LinkError(ended.text)
-                if self._over():
-                    return
                 failures = 1 if welcomed else failures + 1
                 pause = self.backoff.pause(failures, self.chance.random())
                 if why != told or welcomed:
@@ -76,10 +80,13 @@ class Agent:
                 await asyncio.sleep(pause)
         finally:
             ticking.cancel()
+            for task in self._tasks.values():
+                task.cancel()
             self._shop.close()
 
     def leave(self) -> None:
-        """Say goodbye; what is unfinished stays on disk."""
+        """Say goodbye, and end; what is unfinished stays on disk."""
+        self._leaving = True
         self._carry_out(self._client.stop("the device stops."))
 
     async def _connected(self) -> tuple[str, bool]:
@@ -159,9 +166,12 @@ class Agent:
 
     async def _upload(self, effect: do.UploadFrom) -> None:
         line = self._line
-        for at, piece in self._spool.pieces(effect.request_id, effect.offset, effect.chunk):
-            if line is None or not await line.outbox.chunk(write_chunk(effect.request_id, at, piece)):
-                return
+        try:
+            for at, piece in self._spool.pieces(effect.request_id, effect.offset, effect.chunk):
+                if line is None or not await line.outbox.chunk(write_chunk(effect.request_id, at, piece)):
+                    return
+        except OSError as error:
+            self.tell(f"{_what(effect.request_id)} cannot be sent, as its answer cannot be read: {error}")
 
     def _start(self, tasks: dict[str, asyncio.Task[None]], request_id: str, doing: Coroutine[Any, Any, None]) -> None:
         if (before := tasks.pop(request_id, None)) is not None:
@@ -199,11 +209,11 @@ class Agent:
         """Get a fresh certificate when a third of this one's life is left; the present one does until then."""
         if not self.place.due(self.wall()) or self.clock() < self._renewing:
             return
+        self._renewing = self.clock() + AGAIN
         try:
             await self.place.renew(self.wall())
             self.tell(f"the certificate is renewed, until {self.place.until()}")
         except LinkError as error:
-            self._renewing = self.clock() + LONGEST_TRY
             self.tell(f"the certificate, good until {self.place.until()}, is not renewed: {error}")
 
 

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from hansa.fedlink import link_pb2 as pb
+from hansa.fedlink.authority import BACK
 from hansa.fedlink.certificates import (
     checked_name,
     day,
@@ -159,7 +160,7 @@ class Place:
         if self.insecure:
             return False
         peer = read_peer(read(self.home / "client.pem", LARGEST))
-        return now > peer.not_after - (peer.not_after - peer.not_before) / 3
+        return now > peer.not_after - (peer.not_after - peer.not_before - BACK) / 3
 
     def until(self) -> str:
         """Say until when the certificate is good."""

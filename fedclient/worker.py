@@ -12,9 +12,11 @@ import hashlib
 import json
 import mmap
 import os
+import queue
 import secrets
 import shlex
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,9 +47,18 @@ def main() -> None:
     """Carry out orders until standard input ends."""
     told = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    for line in sys.stdin:
-        carry_out(json.loads(line))
+    orders: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+    while True:
+        carry_out(json.loads(orders.get()))
         print("{}", file=told, flush=True)
+
+
+def _listen(orders: queue.SimpleQueue[str]) -> None:
+    """Read orders. Where there will be no more, end at once, in mid-work too: the agent is gone; another may come."""
+    for line in sys.stdin:
+        orders.put(line)
+    os._exit(0)
 
 
 def carry_out(order: Order) -> None:

@@ -55,7 +55,9 @@ class Workshop:
     async def _started(self) -> Process:
         if self._process is None or self._process.returncode is not None:
             environment = {**os.environ, **QUIET}
-            self._process = await asyncio.create_subprocess_exec(*COMMAND, stdin=PIPE, stdout=PIPE, env=environment)
+            self._process = await asyncio.create_subprocess_exec(
+                *COMMAND, stdin=PIPE, stdout=PIPE, env=environment, start_new_session=True
+            )  # Ctrl-C is for the agent, which ends the worker itself
         return self._process
 
 

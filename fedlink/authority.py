@@ -36,6 +36,7 @@ from hansa.fedlink.signing import Request
 
 DAY = 86_400.0
 BACK = 2 * DAY
+"""How long before its making a certificate begins, for devices whose clocks are behind."""
 """Seconds by which a certificate is dated back: a device whose clock is a day behind connects, and can be told."""
 YEARS = 10 * 365 * DAY
 """Seconds that a fresh authority is valid."""

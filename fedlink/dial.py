@@ -9,17 +9,16 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-
-import grpc
+from urllib.parse import quote
 
 from hansa.fedlink import link_pb2 as pb
 from hansa.fedlink.certificates import day, read_peer
 from hansa.fedlink.door import NAME
 from hansa.fedlink.errors import EnrolmentRefused, Unreachable
+from hansa.fedlink.grpc13 import grpc
 from hansa.fedlink.invitation import split_address
 from hansa.fedlink.outbox import Outbox
 from hansa.fedlink.protocol import LARGEST_FRAME
-from hansa.fedlink.tls import only_tls_1_3
 
 METHODS = "/hansa.link.v1.Link/"
 PATIENCE = 20.0
@@ -50,7 +49,6 @@ class Trust:
         """Return a channel, which connects when it is used."""
         if self.ca is None:
             return grpc.aio.insecure_channel(self.address, OPTIONS)
-        only_tls_1_3()
         credentials = grpc.ssl_channel_credentials(self.ca, self.key, self.chain)
         return grpc.aio.secure_channel(self.address, credentials, OPTIONS)
 
@@ -78,7 +76,8 @@ class Line:
     async def hold(self) -> None:
         """Connect and carry frames both ways until either side ends it; raises AioRpcError where the line breaks."""
         async with self.trust.channel() as channel:
-            stream = channel.stream_stream(METHODS + "Session")(metadata=((NAME, self.trust.client),))
+            said = ((NAME, quote(self.trust.client, safe="")),) if self.trust.ca is None else ()
+            stream = channel.stream_stream(METHODS + "Session")(metadata=said)
             reader, writer = asyncio.create_task(self._read(stream)), asyncio.create_task(self._write(stream))
             try:
                 await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 from hansa.fedlink import link_pb2 as pb
 from hansa.fedlink.certificates import CLIENT, Peer, checked_name, day, read_peer
@@ -77,9 +78,9 @@ def certified(context: Context) -> Peer:
 
 
 def _said(context: Context) -> Peer:
-    name = dict(context.invocation_metadata()).get(NAME, "")
+    name = unquote(str(dict(context.invocation_metadata()).get(NAME, "")))
     try:
-        checked_name(str(name))
+        checked_name(name)
     except CertificateError as error:
         raise TurnedAway(pb.REFUSED, str(error)) from None
-    return Peer(role=CLIENT, name=str(name), serial=0, not_before=0, not_after=float("inf"), key="", identity=None)
+    return Peer(role=CLIENT, name=name, serial=0, not_before=0, not_after=float("inf"), key="", identity=None)

@@ -12,16 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
 
-import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-
 from hansa.fedlink.door import Door
 from hansa.fedlink.errors import PortTaken
 from hansa.fedlink.folder import ServerFolder
+from hansa.fedlink.grpc13 import grpc
+from hansa.fedlink.health import serve_health
 from hansa.fedlink.protocol import LARGEST_FRAME, Desk, Work
 from hansa.fedlink.protocol.effects import ServerEffect
 from hansa.fedlink.service import SERVICE, Arrived, Content, Service, Told
-from hansa.fedlink.tls import only_tls_1_3
 
 Result = TypeVar("Result")
 GRACE = 5.0
@@ -57,7 +55,6 @@ class Server:
     _loop: asyncio.AbstractEventLoop = field(init=False)
 
     def __post_init__(self) -> None:
-        only_tls_1_3()
         folder = self.folder
         self._service = Service(
             desk=self.desk,
@@ -137,8 +134,7 @@ class Server:
     async def _listening(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=OPTIONS)
         server.add_generic_rpc_handlers((self._service.handlers(),))
-        healthy = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+        await serve_health(server, SERVICE)
         try:
             if self.folder is None:
                 self.port = server.add_insecure_port(self.address)
@@ -150,7 +146,6 @@ class Server:
                 "end it, or choose another with listen=HOST:PORT."
             ) from None
         await server.start()
-        await healthy.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         return server
 
 

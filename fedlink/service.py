@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeAlias
 
-import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.message import DecodeError
@@ -22,6 +21,7 @@ from hansa.fedlink.door import Door, TurnedAway, certified
 from hansa.fedlink.enrolment import Registrar
 from hansa.fedlink.errors import CertificateError, EnrolmentRefused, LinkError, MalformedFrame
 from hansa.fedlink.gate import Gate
+from hansa.fedlink.grpc13 import grpc
 from hansa.fedlink.incoming import Incoming
 from hansa.fedlink.outbox import Outbox
 from hansa.fedlink.protocol import Desk, Session

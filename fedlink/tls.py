@@ -1,4 +1,4 @@
-"""TLS 1.3 and nothing older, in gRPC, which has no option for it."""
+"""TLS 1.3 and nothing older, in gRPC, which has no option for it, and reads its environment while it is imported."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ CIPHERS = "ECDHE-PSK-CHACHA20-POLY1305"
 
 
 def only_tls_1_3() -> None:
-    """Shut out TLS 1.2 in this process; to be called before anything of gRPC's is made, which reads it once.
+    """Shut out TLS 1.2 in this process, before gRPC is imported.
 
-    Handshakes that fail are not logged by gRPC either: a device says itself why it is not connected, in one line.
+    Nor does gRPC log handshakes that fail, or stand still where a process is started: none of ours uses it between fork
+    and exec.
     """
     os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", CIPHERS)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

@@ -11,7 +11,7 @@ import pytest
 from hansa.conf import main
 from hansa.fedclient.place import Place
 
-TASK = "class Pumps:\n    pass  # only read, never run here\n"
+TASK = "class Pumps:\n    pass  # only read, never run here \x1b[8mhidden\n"
 ENDS = ("--once", "once_after=0.1")
 
 
@@ -85,6 +85,7 @@ def test_what_will_run_is_shown_before_anything_is_kept(hansa, tmp_path, monkeyp
     code, text = hansa("join", INVITATION)
     assert code == 1 and "federation   plants, coordinator localhost:1" in text
     assert "Pumps of mine.py, SHA-256 " in text and "    class Pumps:" in text
+    assert "\x1b" not in text and "\\x1b[8mhidden" in text, "what a terminal would hide is seen"
     assert not (tmp_path / "hansa-bergen").exists()
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr("builtins.input", lambda question: "n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -90,7 +91,9 @@ def test_a_device_killed_in_mid_work_works_again_and_its_answer_arrives_once(the
     (there.home / "wait").touch()
     serve(there, "rounds=2")
     until((there.home / "waiting").exists, lambda: there.log("serve") + there.log("bergen"))
+    (worker,) = children(there.processes["bergen"].pid)
     there.kill("bergen")
+    until(lambda: not Path(f"/proc/{worker}").exists(), lambda: f"worker {worker} outlives its agent")
     (there.home / "wait").unlink()
     there.start("bergen", "join", "hansa-bergen")
     told = there.served()
@@ -141,6 +144,32 @@ def test_it_ends_in_order_and_once_ends_by_itself(there):
     serve(there, "rounds=1", "run_dir=again")
     there.served()
     assert there.processes.pop("once").wait(30) == 0, there.log("once")
+
+
+def test_a_certificate_is_renewed_by_itself_when_a_third_of_its_life_is_left(there):
+    there.provision("bergen", task="./mine.py:Slow")
+    federation = there.home / "plants" / "server" / "federation.json"
+    told = json.loads(federation.read_text())
+    federation.write_text(json.dumps({**told, "valid_days": 15 / 86_400}))
+    there.join("bergen")
+    serve(there, "rounds=100000")
+    until(lambda: "the certificate is renewed" in there.log("bergen"), lambda: there.log("bergen"))
+    until(lambda: there.log("bergen").count("connected to") >= 2, lambda: there.log("bergen"))
+    key = (there.home / "hansa-bergen" / "client.key").read_text()
+    assert "PRIVATE KEY" in key and not (there.home / "hansa-bergen" / "next.key").exists()
+
+
+def test_ctrl_c_in_mid_work_leaves_the_request_open(there):
+    joined(there, "bergen")
+    (there.home / "wait").touch()
+    serve(there, "rounds=1")
+    until((there.home / "waiting").exists, lambda: there.log("serve") + there.log("bergen"))
+    assert there.kill("bergen", signal.SIGINT) == 130
+    (there.home / "wait").unlink()
+    there.start("bergen", "join", "hansa-bergen")
+    told = there.served()
+    assert told["failures"] == 0 and "killed" not in there.log("bergen")
+    assert "bergen is gone: the client said goodbye" in there.log("serve")
 
 
 def test_ctrl_c_ends_a_device_with_130(there):

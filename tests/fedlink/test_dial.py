@@ -103,6 +103,12 @@ def test_frames_go_both_ways_and_the_stream_ends_in_order(server, plant):
     assert kinds == [Connected, Dropped]
 
 
+def test_a_name_may_have_any_letters(server, plant):
+    side = plant.side("Lübeck, Große Straße")
+    hello(replace(trust(plant, server.port, side), client="Lübeck, Große Straße"))
+    assert server.events.get(timeout=SECONDS).name == "Lübeck, Große Straße"
+
+
 def test_a_line_through_a_proxy(server, plant, monkeypatch):
     with proxy() as (port, asked):
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import socket
 import ssl
 import subprocess
@@ -206,7 +207,8 @@ def test_tls_1_2_is_refused(plant, tmp_path, version, let_in):
     context.maximum_version = version
     context.set_alpn_protocols(["h2"])
     command = [sys.executable, "-c", ALONE, str(plant.folder.path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as alone:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean) as alone:
         assert alone.stdin is not None and alone.stdout is not None
         address = ("127.0.0.1", int(alone.stdout.readline()))
         with socket.create_connection(address, SECONDS) as plain:
