@@ -17,8 +17,7 @@ SETTINGS = ("task=heart_disease", "seed=1", "rounds=3", "evaluation.every=0")
 
 CASES = {
     "fedavg": ("strategy=fedavg",),
-    "sampled-cohort": ("strategy=fedavg", "cohort.size=2"),
-    "scaffold": ("strategy=scaffold",),
+    "scaffold-sampled": ("strategy=scaffold", "cohort.size=2"),
 }
 
 pytestmark = [pytest.mark.superlink, pytest.mark.slow, pytest.mark.timeout(600)]

@@ -68,13 +68,17 @@ def test_a_device_imports_nothing_heavy_while_it_is_idle():
     assert done.stdout == "set()\n"
 
 
-def test_the_worker_ends_when_there_is_nothing_to_do_and_tasks_may_print(there):
-    joined(there, "bergen")
+def test_a_device_works_lets_its_worker_go_and_ends_at_ctrl_c_with_130(there):
+    there.provision("bergen", task="./mine.py:Slow")
+    there.join("bergen", "idle_after=1", "log=json")
     serve(there, "rounds=2")
     assert there.served()["failures"] == 0
     agent = there.processes["bergen"].pid
     until(lambda: not children(agent), lambda: there.log("bergen"))
-    assert "a task may print" in there.log("bergen") and "train.update of round 2 is done" in there.log("bergen")
+    assert there.kill("bergen", signal.SIGINT) == 130
+    told = there.log("bergen")
+    assert '"told": "connected to localhost:' in told and "train.update of round 2 is done" in told
+    assert "a task may print" in told and "Traceback" not in told
 
 
 def test_a_worker_that_is_killed_is_told_by_name_and_the_next_request_has_another(there):
@@ -170,19 +174,3 @@ def test_ctrl_c_in_mid_work_leaves_the_request_open(there):
     told = there.served()
     assert told["failures"] == 0 and "killed" not in there.log("bergen")
     assert "bergen is gone: the client said goodbye" in there.log("serve")
-
-
-def test_ctrl_c_ends_a_device_with_130(there):
-    joined(there, "bergen")
-    serve(there, "rounds=1")
-    there.served()
-    assert there.kill("bergen", signal.SIGINT) == 130
-    assert "Traceback" not in there.log("bergen")
-
-
-def test_the_log_may_be_json(there):
-    there.provision("bergen", task="./mine.py:Slow")
-    there.join("bergen", "log=json")
-    serve(there, "rounds=1")
-    there.served()
-    assert '"told": "connected to localhost:' in there.log("bergen")
