@@ -23,6 +23,7 @@ from hansa.fedlink.certificates import MOST, checked_name
 from hansa.fedlink.errors import Unreachable
 from hansa.fedlink.files import read, replace
 from hansa.fedlink.invitation import Invitation, TaskFile, ca_fingerprint, read_invitation, request_file, split_address
+from hansa.fedlink.memory import keep_chunks
 from hansa.fedlink.protocol import Backoff
 
 HELP = """Become a client of a federation, and stay one.
@@ -54,6 +55,7 @@ def main(words: Sequence[str]) -> None:
     given = {name: value for name, _, value in (word.partition("=") for word in words if "=" in word)}
     place = _place(files, given, flags)
     if place is not None:
+        keep_chunks()
         _stay(place, given, once="--once" in flags)
 
 

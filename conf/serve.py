@@ -32,6 +32,7 @@ from hansa.fedlink.files import read as read_file
 from hansa.fedlink.files import replace
 from hansa.fedlink.folder import ServerFolder
 from hansa.fedlink.invitation import TaskFile, split_address
+from hansa.fedlink.memory import keep_chunks
 from hansa.fedlink.protocol import Desk
 from hansa.fedlink.server import Server
 from hansa.fedserver.coordinator import Coordinator
@@ -69,6 +70,8 @@ def main(words: Sequence[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         print(HELP)
         return
+    keep_chunks()
+    keep_chunks()
     torch.set_num_threads(1)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with deploy(read(words)) as runner:

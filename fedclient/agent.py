@@ -104,6 +104,7 @@ class Agent:
         for upload in self._uploads.values():
             upload.cancel()
         self._carry_out(self._client.closed(self.clock()))
+        self._spool.torn()
         self._line = None
         return self._ended.text if self._ended is not None and self._ended.code else why, self._welcome
 
@@ -119,7 +120,7 @@ class Agent:
                 case do.StartBody() | do.StoreBody():
                     self._keep(effect)
                 case do.BodyComplete():
-                    whole = self._spool.whole(effect.request_id, effect.size, effect.sha256)
+                    whole = self._spool.whole(effect.request_id, effect.sha256)
                     self._carry_out((self._client.downloaded if whole else self._client.damaged)(effect.request_id))
                 case do.RunWork():
                     self._start(self._tasks, effect.request_id, self._work(effect))

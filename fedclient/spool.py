@@ -7,7 +7,8 @@ A request has a folder, named by a hash of its id:
     reply.body   the answer, written by the worker
     reply.head   the SHA-256 of that, and the answer's head; written last: where it is, the answer is complete
 
-Nothing is forced to the disk at once. What a power failure leaves half done is told by its hash, and done again.
+Nothing is forced to the disk at once. What a power failure leaves half done is told by its hash, and done again. A
+body that came over one connection is not hashed: TLS has vouched for each of its bytes, in their order.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Spool:
     """The folders of all requests of one device. Methods raise OSError or FileError where the disk is full."""
 
     root: Path
-    _hashes: dict[str, tuple[int, hashlib._Hash]] = field(default_factory=dict)
-    """Of bodies that come in: how many bytes are hashed already, and their hash."""
+    _unbroken: set[str] = field(default_factory=set)
+    """Requests whose body came, or comes, over the present connection from its first byte on."""
 
     def held(self) -> list[Held]:
         """Read what an earlier process left; what cannot be read is thrown away."""
@@ -49,22 +50,21 @@ class Spool:
         make_folder(folder)
         lay(folder / "about.json", json.dumps({"id": request_id, "size": size, "sha256": sha256.hex()}).encode())
         (folder / "body").touch()
+        self._unbroken.add(request_id)
 
     def store(self, request_id: str, offset: int, data: bytes | memoryview) -> None:
         """Write the next piece of a body."""
         with (self.folder(request_id) / "body").open("r+b") as body:
             body.seek(offset)
             body.write(data)
-        done, hashed = self._hashes.get(request_id, (0, hashlib.sha256()))
-        if done == offset:
-            hashed.update(data)
-            self._hashes[request_id] = offset + len(data), hashed
 
-    def whole(self, request_id: str, size: int, sha256: bytes) -> bool:
-        """Whether a body's bytes are those that were announced."""
-        done, hashed = self._hashes.pop(request_id, (0, hashlib.sha256()))
-        found = hashed.digest() if done == size else _sha256(self.folder(request_id) / "body")
-        return found == sha256
+    def torn(self) -> None:
+        """The connection is gone."""
+        self._unbroken.clear()
+
+    def whole(self, request_id: str, sha256: bytes) -> bool:
+        """Whether a body of which all bytes are here is the one that was announced."""
+        return request_id in self._unbroken or _sha256(self.folder(request_id) / "body") == sha256
 
     def order(self, request_id: str, head: bytes) -> Path:
         """Lay a request out for the worker; return its folder."""
@@ -89,7 +89,7 @@ class Spool:
 
     def drop(self, request_id: str) -> None:
         """Forget all of a request."""
-        self._hashes.pop(request_id, None)
+        self._unbroken.discard(request_id)
         shutil.rmtree(self.folder(request_id), ignore_errors=True)
 
     def folder(self, request_id: str) -> Path:

@@ -73,8 +73,8 @@ class TorchWork:
         ]
         delta, private, examples, loss, travel = zip(*done, strict=True)
         return Trained(
-            delta_BP=np.stack(delta),
-            private_BQ=np.stack(private),
+            delta_BP=_block(delta),
+            private_BQ=_block(private),
             examples_B=np.array(examples, np.float32),
             loss_B=np.array(loss, np.float32),
             travel_B=np.array(travel, np.float64),
@@ -130,7 +130,9 @@ class TorchWork:
             torch.manual_seed(int(ctx.learning(name, "torch").integers(2**63)))
             loss, travel = self._learn(examples, name, ctx, correction_P)
         after = tensors(self.model)
-        return self.layout.pack(after, "shared") - model_P, self.layout.pack(after, "private"), count, loss, travel
+        delta_P = self.layout.pack(after, "shared")
+        delta_P -= model_P
+        return delta_P, self.layout.pack(after, "private"), count, loss, travel
 
     def _learn(self, examples: Any, name: str, ctx: Context, correction_P: Array | None) -> tuple[float, float]:
         """Train the loaded model in place; return the mean loss and the sum of the learning rates."""
@@ -172,6 +174,11 @@ class TorchWork:
         self._load(model_P, private_Q)
         with stage("evaluating"):
             return sums(self.task, self.model, examples)
+
+
+def _block(rows: Sequence[Array]) -> Array:
+    """Put rows below each other; one alone is not copied, for it may be as large as the model."""
+    return rows[0][None] if len(rows) == 1 else np.stack(rows)
 
 
 @dataclass

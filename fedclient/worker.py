@@ -30,6 +30,7 @@ from hansa.fedclient.errors import NotApproved, StageFailed, stage
 from hansa.fedclient.greeting import greeting
 from hansa.fedclient.spool import lay
 from hansa.fedclient.state import DiskStates
+from hansa.fedlink.memory import keep_all
 from hansa.fedlink.messages import Call, Failure, Reply
 from hansa.fedlink.packing import pack_reply, read_call
 
@@ -45,6 +46,7 @@ OWN_KEY = secrets.token_bytes(32)
 
 def main() -> None:
     """Carry out orders until standard input ends."""
+    keep_all()
     told = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     orders: queue.SimpleQueue[str] = queue.SimpleQueue()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
+
+import numpy as np
 
 from hansa.fedserver.coordinator import Coordinator
 from hansa.fedserver.errors import RecordError, ServerError
 from hansa.fedserver.records import RoundRecord, Watcher
 from hansa.fedserver.run_directory import RunDirectory
+from hansa.strategies.types import Array
 
 
 class View(Watcher, Protocol):
@@ -43,7 +46,8 @@ class Runner:
     clock: Callable[[], float]
     gather: Callable[[], None] = lambda: None
     summary: dict[str, Any] = field(default_factory=dict)
-    _saved: str = ""
+    _saved: tuple[Array, ...] | None = None
+    """The shared and the fitted parameters that are on disk; nobody writes into them any more."""
 
     def carry_out(self) -> None:
         """Run to the end. However it ends, what was learnt is saved and the summary says why it stopped."""
@@ -53,7 +57,7 @@ class Runner:
                 self.gather()
                 for record in self.coordinator.rounds():
                     self.directory.round(record, self.coordinator.tensors())
-                    self._saved = self.model_sha256()
+                    self._saved = self._parameters()
                     self.view.closed(record)
         except KeyboardInterrupt:
             stopped = "interrupted"
@@ -70,7 +74,7 @@ class Runner:
         with contextlib.suppress(*[RecordError] * failed):
             if failed:
                 self.directory.model(self.coordinator.tensors())
-                self._saved = self.model_sha256()
+                self._saved = self._parameters()
         self.summary = self._summary(stopped, seconds)
         with contextlib.suppress(*[RecordError] * failed):
             self.directory.summary(self.summary)
@@ -85,7 +89,7 @@ class Runner:
             "strategy": job.strategy_name,
             "rounds": len(rounds),
             "seed": job.seed,
-            "model_sha256": self._saved or self.model_sha256(),
+            "model_sha256": model_sha256(self._saved or self._parameters()),
             "metrics": measured[-1] if measured else {},
             "seconds": round(seconds, 3),
             "bytes_up": sum(record.bytes_up for record in records),
@@ -95,6 +99,13 @@ class Runner:
             "stopped": stopped,
         }
 
-    def model_sha256(self) -> str:
-        """Return the SHA-256 of the model's shared and fitted parameters: flat, little-endian, float32."""
-        return hashlib.sha256(self.coordinator.parameters().astype("<f4").tobytes()).hexdigest()
+    def _parameters(self) -> tuple[Array, ...]:
+        return self.coordinator.state["model"], self.coordinator.fitted
+
+
+def model_sha256(parameters: Iterable[Array]) -> str:
+    """Return the SHA-256 of the model's shared and fitted parameters: flat, little-endian, float32."""
+    found = hashlib.sha256()
+    for part in parameters:
+        found.update(np.ascontiguousarray(part, "<f4").data)
+    return found.hexdigest()

@@ -77,23 +77,26 @@ class Bound:
             )
 
     def _encode(self, spec: Spec, channels: list[Channel], scales: list[float], rows_BD: Array) -> Array:
-        out_BD = rows_BD.copy()
+        out_BD = np.empty_like(rows_BD)
         with np.errstate(invalid="ignore"):  # inf becomes nan, stays in the row and gets it refused
-            self._scale(spec, channels, scales, out_BD)
+            self._scale(spec, channels, scales, rows_BD, out_BD)
         return out_BD
 
-    def _scale(self, spec: Spec, channels: list[Channel], scales: list[float], out_BD: Array) -> None:
+    def _scale(self, spec: Spec, channels: list[Channel], scales: list[float], rows_BD: Array, out_BD: Array) -> None:
         if WEIGHT.name in spec.slices:
-            examples_B1 = out_BD[:, spec.slices[WEIGHT.name]].astype(np.float64)
+            examples_B1 = rows_BD[:, spec.slices[WEIGHT.name]].astype(np.float64)
             weight_B1 = examples_B1 / np.maximum(examples_B1, self.max_examples)
-            out_BD[:, spec.slices[WEIGHT.name]] = weight_B1
         for channel, scale in zip(channels, scales, strict=True):
-            pieces, bounded = _pieces(spec.slices[channel.name]), math.isfinite(channel.bound)
+            where = spec.slices[channel.name]
+            source_BD = rows_BD
+            if channel.name == WEIGHT.name:
+                out_BD[:, where], source_BD = weight_B1, out_BD
+            pieces, bounded = _pieces(where), math.isfinite(channel.bound)
             if bounded:
-                norm_B1 = np.sqrt(sum(_squares(out_BD[:, piece]) for piece in pieces))
+                norm_B1 = np.sqrt(sum(_squares(source_BD[:, piece]) for piece in pieces))
                 shrink_B1 = scale * (channel.bound / np.maximum(norm_B1, channel.bound))
-            for piece in pieces if bounded or channel.weighted else ():
-                part_BC = out_BD[:, piece].astype(np.float64)
+            for piece in pieces:
+                part_BC = source_BD[:, piece].astype(np.float64)
                 if bounded:
                     part_BC *= shrink_B1
                 if channel.weighted:

@@ -79,7 +79,7 @@ class Layout:
         return np.concatenate(parts)
 
     def unpack(self, vector: Array, kind: Kind) -> dict[str, Array]:
-        """Cut a kind's vector into tensors of the model's own shapes and types."""
+        """Cut a kind's vector into tensors of the model's own shapes and types; what is float32 stays a view of it."""
         if vector.shape != (self.size(kind),):
             raise LayoutError(f"a {kind} vector of {vector.shape} for {self.size(kind)} entries: is it the same model?")
         out, start = {}, 0
@@ -87,7 +87,7 @@ class Layout:
             stop = start + math.prod(entry.shape)
             part = vector[start:stop].reshape(entry.shape)
             whole = part if entry.dtype.kind == "f" else np.asarray(np.rint(part))
-            out[entry.name] = whole.astype(entry.dtype)
+            out[entry.name] = whole.astype(entry.dtype, copy=False)
             start = stop
         return out
 

@@ -34,15 +34,21 @@ def test_a_body_goes_on_in_another_process_where_it_was(tmp_path):
     (held,) = second.held()
     assert (held.request_id, held.size, held.sha256, held.stored, held.answer) == (ID, len(BODY), SHA256, 4000, None)
     fill(second, start=4000)
-    assert second.whole(ID, len(BODY), SHA256)
+    assert second.whole(ID, SHA256) and not second.whole(ID, b"another")
     assert (second.folder(ID) / "body").read_bytes() == BODY
 
 
-def test_a_body_is_hashed_while_it_comes_in_and_a_wrong_one_is_told(tmp_path):
+def test_a_body_of_one_connection_is_as_tls_brought_it_and_of_two_it_is_hashed(tmp_path):
     spool = Spool(root=tmp_path)
     spool.start(ID, len(BODY), SHA256)
-    fill(spool)
-    assert not spool.whole(ID, len(BODY), hashlib.sha256(b"other").digest())
+    fill(spool, 4000)
+    assert spool.whole(ID, SHA256), "not hashed"
+    spool.torn()
+    assert not spool.whole(ID, SHA256)
+    fill(spool, start=4000)
+    assert spool.whole(ID, SHA256)
+    (spool.folder(ID) / "body").write_bytes(b"\0" * len(BODY))
+    assert not spool.whole(ID, SHA256)
     spool.start(ID, len(BODY), SHA256)
     assert (spool.folder(ID) / "body").stat().st_size == 0, "it begins anew"
 
