@@ -3,17 +3,15 @@
     python benchmarks/fleet.py                  # Hansa
     python benchmarks/rivals/flower_fleet.py    # Flower 1.41's own deployment, the same work; see its docstring
 
-Measured on 2 cores of an AMD EPYC, 2026-11-25, other work on the machine all the time (load 2 to 4):
+Measured on 2 cores of an AMD EPYC, 2026-11-28, nothing else on the machine:
 
-    2 clients x 200,000 parameters    0.033 and 0.036 s a round, the first 2.0 and 2.8 s (the workers start)
-    a node 60 s after a round         42 MB, PSS of its whole process tree
-    4 clients x 25,000,000            3.7 s a round at best, 4.5 s under more load; the first 13 s
-    Flower, 2 x 200,000, as loaded    15.6 s a round
+    2 clients x 200,000 parameters    0.025 s a round, the first 1.7 s (the workers start); Flower 9.2 s
+    a node 60 s after a round         50 MB, PSS of its whole process tree
+    4 clients x 25,000,000            2.44 s a round, the first 8.1 s; Flower 12.3 s
 
-The goals were 0.1 s, 80 MB and 2.5 s; the last is not reached. A round of the four moves 800 MB and takes 8 s of CPU,
-4 s of both cores: 3.4 at the coordinator (encrypting 1.2, writing answers to disk 0.8, receiving 0.6, hashing 0.5,
-adding 0.4), 2.4 in the agents, 2.4 in the workers (copies of the model, writing and hashing the answer). Fewer copies
-in the worker, and no file between worker and agent, would come next; then hashes of resumed bodies only.
+The goals were 0.1 s, 80 MB and 2.5 s. The last is close: the same machine is at times a fifth slower, and then it takes
+2.6 to 2.9 s. A round of the four moves 800 MB and takes 5 s of CPU: 2.8 at the coordinator (a fifth of it writing answers
+to its disk), 1.4 in the agents, 0.8 in the workers.
 """
 
 from __future__ import annotations
