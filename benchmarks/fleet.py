@@ -5,13 +5,12 @@
 
 Measured on 2 cores of an AMD EPYC, 2026-11-28, nothing else on the machine:
 
-    2 clients x 200,000 parameters    0.025 s a round, the first 1.7 s (the workers start); Flower 9.2 s
-    a node 60 s after a round         50 MB, PSS of its whole process tree
-    4 clients x 25,000,000            2.44 s a round, the first 8.1 s; Flower 12.3 s
+    2 clients x 200,000 parameters    0.026 s a round, the first 1.4 s (the workers start); Flower 9.2 s
+    a node 60 s after a round         47 MB, PSS of its whole process tree
+    4 clients x 25,000,000            2.08 s a round, the first 7.6 s; Flower 12.3 s
 
-The goals were 0.1 s, 80 MB and 2.5 s. The last is close: the same machine is at times a fifth slower, and then it takes
-2.6 to 2.9 s. A round of the four moves 800 MB and takes 5 s of CPU: 2.8 at the coordinator (a fifth of it writing answers
-to its disk), 1.4 in the agents, 0.8 in the workers.
+The goals were 0.1 s, 80 MB and 2.5 s. A round of the four moves 800 MB and takes 4 to 5 s of CPU, half of it at the
+coordinator, where a fifth is writing answers to its disk. The machine is at times a third slower than this.
 """
 
 from __future__ import annotations

@@ -4,15 +4,13 @@
 
 The clients are connections of one other process, each with a certificate of its own, that answer without training.
 
-Measured on 2 cores of an AMD EPYC, 2026-11-25, other work on the machine:
+Measured on 2 cores of an AMD EPYC, 2026-11-28, nothing else on the machine:
 
-    100 clients, 1 M parameters   a round's peak is 3.5 MB = 0.87 x the model above the 480 MB between rounds
-    the same, 2.2 s a round       and 207 MB above the 277 MB (most of it torch) before the first round
-    1,000 idle clients            connected in 3.0 s, 74 kB each, 0.90 % of a core
+    100 clients, 1 M parameters   a round's peak is 4.1 MB = 1.04 x the model above the 330 MB between rounds
+    the same, 1.6 s a round       and 61 MB above the 273 MB (most of it torch) before the first round
+    1,000 idle clients            connected in 1.8 s, 72 kB each, 0.60 % of a core
 
-The goal was 3 x above idle. Between rounds gRPC keeps what each connection's last chunk of 1 MiB was received into: it
-grows over the first rounds, to 1 to 2 MB a client, and then stays; with chunks of 256 KiB it is a quarter. No option of
-gRPC's that was tried (read chunk sizes, BDP probe, arenas) changes it.
+The goal was 3 x above idle. Without ``tcp_max_read_buffer_size`` gRPC keeps up to 2 MB a connection between rounds.
 """
 
 from __future__ import annotations
@@ -37,6 +35,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hansa.fedlink.authority import DAY, new_root
 from hansa.fedlink.certificates import key_pem, new_key
 from hansa.fedlink.folder import Federation, ServerFolder
+from hansa.fedlink.memory import keep_chunks
 from hansa.fedlink.messages import Reply
 from hansa.fedlink.packing import pack_reply, read_call
 from hansa.fedlink.protocol import LARGEST_FRAME, Answer, Client, Desk
@@ -188,6 +187,7 @@ def folders() -> Iterator[Any]:
 
 
 if __name__ == "__main__":
+    keep_chunks()  # as hansa serve does
     if sys.argv[1:2] == ["devices"]:
         asyncio.run(devices(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))
     else:

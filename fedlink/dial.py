@@ -25,6 +25,7 @@ PATIENCE = 20.0
 """Seconds for a call that is no stream, and for finding out what is wrong."""
 OPTIONS = (
     ("grpc.max_receive_message_length", LARGEST_FRAME),
+    ("grpc.experimental.tcp_max_read_buffer_size", 2**16),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.use_local_subchannel_pool", 1),

@@ -10,7 +10,7 @@ import ctypes
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
-CHUNKS = 16 * 2**20
+CHUNKS = 8 * 2**20
 """Bytes at the end of a heap that stay: some chunks of the link."""
 LARGEST = 32 * 2**20
 """The most that a heap may hold in one piece; what is larger is given back at once."""

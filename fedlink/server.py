@@ -26,6 +26,7 @@ GRACE = 5.0
 """Seconds that streams have to end when the server stops."""
 OPTIONS = (
     ("grpc.max_receive_message_length", LARGEST_FRAME),
+    ("grpc.experimental.tcp_max_read_buffer_size", 2**16),
     ("grpc.max_metadata_size", 2**14),
     ("grpc.max_concurrent_streams", 8),
     ("grpc.so_reuseport", 0),
