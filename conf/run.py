@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -94,14 +93,6 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
         digest=digest(settings),
     )
     return Run(job, work)
-
-
-def coordinator_key(config: DictConfig, default: str) -> bytes:
-    """Return the coordinator's secret key: from the seed where runs must repeat, else from the operating system."""
-    kind = config.coordinator_key or default
-    if kind not in ("seed", "entropy"):
-        raise WrongValue(f"coordinator_key={kind}: it is seed or entropy.")
-    return from_seed(config.seed, "coordinator") if kind == "seed" else secrets.token_bytes(32)
 
 
 def _check_names(values: Mapping[str, Any]) -> None:

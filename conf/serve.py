@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import ipaddress
 import json
-import secrets
 import shlex
 import signal
 import sys
@@ -13,17 +12,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from hansa.conf.carry import new_run_id, runner
 from hansa.conf.components import is_file
 from hansa.conf.compose import compose, own_code
 from hansa.conf.errors import WrongValue
 from hansa.conf.parts import SITE
-from hansa.conf.run import Run, assemble, coordinator_key
+from hansa.conf.run import Run, assemble
 from hansa.conf.wire import sent
 from hansa.conf.words import truth
 from hansa.fedlink.authority import DAY
@@ -35,10 +34,8 @@ from hansa.fedlink.invitation import TaskFile, split_address
 from hansa.fedlink.memory import keep_chunks
 from hansa.fedlink.protocol import Desk
 from hansa.fedlink.server import Server
-from hansa.fedserver.coordinator import Coordinator
 from hansa.fedserver.link import LinkFederation
 from hansa.fedserver.presence import Presence
-from hansa.fedserver.run_directory import RunDirectory
 from hansa.fedserver.runner import Runner, View
 from hansa.fedserver.watch import Json, Lines, Screen
 from hansa.fedtasks.errors import listed
@@ -71,14 +68,13 @@ def main(words: Sequence[str]) -> None:
         print(HELP)
         return
     keep_chunks()
-    keep_chunks()
     torch.set_num_threads(1)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with deploy(read(words)) as runner:
+    with deploy(read(words)) as carrying:
         try:
-            runner.carry_out()
+            carrying.carry_out()
         finally:
-            print(json.dumps(runner.summary), flush=True)
+            print(json.dumps(carrying.summary), flush=True)
 
 
 def read(words: Sequence[str]) -> Asked:
@@ -108,36 +104,26 @@ def deploy(asked: Asked) -> Iterator[Runner]:
     """Listen, and build everything of a run on the link, and its directory; raises the errors of all packages."""
     config, choices = compose(own_code(asked.words))
     run = assemble(config, choices)
-    run_id = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    run_id = new_run_id()
     with Server(desk=_desk(run_id, asked.words), address=asked.listen, folder=asked.folder) as server:
         yield _runner(asked, config, run, run_id, server)
 
 
 def _runner(asked: Asked, config: DictConfig, run: Run, run_id: str, server: Server) -> Runner:
-    directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{run.job.task}-{run.job.strategy_name}"))
-    directory.config(OmegaConf.to_yaml(config, resolve=True))
     presence = Presence(clock=time.monotonic, say=lambda text: view.say(text))
-    federation = LinkFederation(server=server, answers=_answers(run), clock=time.monotonic, presence=presence)
     view = _view(asked.log, run.job.rounds, presence)
-    coordinator = Coordinator(
-        job=run.job,
-        federation=federation,
-        run=run_id,
-        own=coordinator_key(config, "entropy"),
-        clock=time.monotonic,
-        watch=view,
-        server_sums=run.server_sums(),
-    )
+    federation = LinkFederation(server=server, answers=_answers(run), clock=time.monotonic, presence=presence)
     invited = _invited(asked.folder)
     least = config.start_with or len(invited) or run.job.cohort.size or run.job.cohort.min
 
     def gather() -> None:
-        view.say(f"results go to {directory.path}; listening at {asked.listen}")
+        view.say(f"results go to {made.directory.path}; listening at {asked.listen}")
         whom = f", invited: {listed(invited)}" if invited else ""
         view.say(f"waiting for {least} client{'s'[: least != 1]}{whom}")
         federation.gather(least, config.start_within)
 
-    return Runner(coordinator=coordinator, directory=directory, view=view, clock=time.monotonic, gather=gather)
+    made = runner(run, config, federation, run_id=run_id, key="entropy", view=view, clock=time.monotonic, gather=gather)
+    return made
 
 
 def _folder(place: Path) -> ServerFolder:

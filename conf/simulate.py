@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from pathlib import Path
 
 import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from hansa.conf.carry import new_run_id, runner
 from hansa.conf.compose import explain, own_code
 from hansa.conf.errors import WrongValue
-from hansa.conf.run import assemble, coordinator_key
+from hansa.conf.run import assemble
 from hansa.fedclient.state import MemoryStates
-from hansa.fedserver.coordinator import Coordinator
-from hansa.fedserver.run_directory import RunDirectory
 from hansa.fedserver.runner import Runner, View
 from hansa.fedserver.watch import Lines, Screen
 from hansa.simulations.inline import Inline
@@ -66,11 +62,11 @@ class _Carried(BaseException):
 def _simulate(config: DictConfig) -> None:
     choices = {str(group): str(choice) for group, choice in HydraConfig.get().runtime.choices.items()}
     try:
-        runner = prepare(config, choices)
+        carrying = prepare(config, choices)
         try:
-            runner.carry_out()
+            carrying.carry_out()
         finally:
-            print(json.dumps(runner.summary), flush=True)
+            print(json.dumps(carrying.summary), flush=True)
     except Exception as error:
         raise _Carried(error) from error
 
@@ -81,20 +77,9 @@ def prepare(config: DictConfig, choices: Mapping[str, str]) -> Runner:
         raise WrongValue(f"federation={config.federation}: it is inline.")
     run = assemble(config, choices)
     names = run.work.task.clients()
-    now = datetime.now()
-    run_id = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-    directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{run.job.task}-{run.job.strategy_name}"))
-    directory.config(OmegaConf.to_yaml(config, resolve=True))
-    print(f"results go to {directory.path}", file=sys.stderr)
     site = run.site(MemoryStates(), from_seed(run.job.seed, "client"))
     view: View = Screen(run.job.rounds) if sys.stderr.isatty() else Lines(run.job.rounds)
-    coordinator = Coordinator(
-        job=run.job,
-        federation=Inline(site, tuple(sorted(names))),
-        run=run_id,
-        own=coordinator_key(config, "seed"),
-        clock=time.perf_counter,
-        watch=view,
-        server_sums=run.server_sums(),
-    )
-    return Runner(coordinator=coordinator, directory=directory, view=view, clock=time.perf_counter)
+    federation = Inline(site, tuple(sorted(names)))
+    made = runner(run, config, federation, run_id=new_run_id(), key="seed", view=view, clock=time.perf_counter)
+    print(f"results go to {made.directory.path}", file=sys.stderr)
+    return made

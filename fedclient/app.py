@@ -7,27 +7,21 @@ the client's state survives a restart) and ``hansa-site`` (settings such as ``ta
 
 from __future__ import annotations
 
-import functools
 import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
-from omegaconf import DictConfig
 
-from hansa.conf.compose import compose
+from hansa.conf import place
 from hansa.conf.digest import digest, learning_settings
-from hansa.conf.wire import words
 from hansa.fedclient.errors import SettingsError
 from hansa.fedclient.greeting import greeting
 from hansa.fedclient.state import DiskStates, States, Version
 from hansa.fedlink.flower import read_call, read_tree, reply_message, write_tree
-
-if TYPE_CHECKING:
-    from hansa.conf.run import Run
 
 
 class HansaApp(ClientApp):
@@ -37,33 +31,18 @@ class HansaApp(ClientApp):
     """
 
     def __call__(self, message: Message, context: Context) -> Message:
-        call, place = read_call(message), (_wire(context), str(context.node_config.get("hansa-site", "")))
+        call, words = read_call(message), (_wire(context), str(context.node_config.get("hansa-site", "")))
         if "hansa-client" in context.node_config:
-            settings = learning_settings(_settings(*place)[0])
+            settings = learning_settings(place.settings(*words)[0])
             greeted = greeting(call, str(context.node_config["hansa-client"]), settings, digest(settings))
             if greeted is not None:
                 return reply_message(greeted, message)
-        run = _run(*place)
+        run = place.run(*words)
         site = run.site(_states(context), secrets.token_bytes(32))
-        return reply_message(site.answer(call, _name(context, run)), message)
+        return reply_message(site.answer(call, _name(context, run.work.task.clients)), message)
 
 
 app = HansaApp()
-
-
-@functools.lru_cache(1)
-def _settings(wire: str, site: str) -> tuple[DictConfig, dict[str, str]]:
-    return compose(words(wire, site))
-
-
-@functools.lru_cache(1)
-def _run(wire: str, site: str) -> Run:
-    import torch
-
-    from hansa.conf.run import assemble
-
-    torch.set_num_threads(1)
-    return assemble(*_settings(wire, site))
 
 
 def _wire(context: Context) -> str:
@@ -72,11 +51,11 @@ def _wire(context: Context) -> str:
     return str(context.run_config["hansa"])
 
 
-def _name(context: Context, run: Run) -> str:
-    """Return the name of the client that this node is."""
+def _name(context: Context, clients: Callable[[], Sequence[str]]) -> str:
+    """Return the name of the client that this node is, one of the task's clients."""
     if "hansa-client" in context.node_config:
         return str(context.node_config["hansa-client"])
-    names = sorted(run.work.task.clients())
+    names = sorted(clients())
     partition = int(context.node_config.get("partition-id", -1))
     if not 0 <= partition < len(names):
         raise SettingsError(

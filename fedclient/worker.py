@@ -7,7 +7,6 @@ From then on that goes to standard error, for a task may print. An order names t
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import mmap
@@ -19,13 +18,10 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from omegaconf import DictConfig
-
-from hansa.conf.compose import compose
+from hansa.conf import place
 from hansa.conf.digest import digest, learning_settings
-from hansa.conf.wire import words
 from hansa.fedclient.errors import NotApproved, StageFailed, stage
 from hansa.fedclient.greeting import greeting
 from hansa.fedclient.spool import lay
@@ -33,9 +29,6 @@ from hansa.fedclient.state import DiskStates
 from hansa.fedlink.memory import keep_all
 from hansa.fedlink.messages import Call, Failure, Reply
 from hansa.fedlink.packing import pack_reply, read_call
-
-if TYPE_CHECKING:
-    from hansa.conf.run import Run
 
 Order = Mapping[str, Any]
 """folder, run (the run's words), place (the device's words), client, state (a folder), task (what was approved)."""
@@ -82,7 +75,8 @@ def _answer(call: Call, order: Order) -> Reply:
     with stage("approval"):
         check(order["task"])
     with stage("configuration"):
-        config, choices = _settings(shlex.join(order["run"]), shlex.join(order["place"]))
+        words = shlex.join(order["run"]), shlex.join(order["place"])
+        config, choices = place.settings(*words)
         if (name := order["task"].get("name")) not in (None, choices["task"]):
             raise NotApproved(
                 f"the run is of task {choices['task']}, and {name} was approved here: join with an invitation to it"
@@ -90,8 +84,7 @@ def _answer(call: Call, order: Order) -> Reply:
         settings = learning_settings(config)
         if (greeted := greeting(call, order["client"], settings, digest(settings))) is not None:
             return greeted
-        run = _run(shlex.join(order["run"]), shlex.join(order["place"]))
-        site = run.site(DiskStates(Path(order["state"])), OWN_KEY)
+        site = place.run(*words).site(DiskStates(Path(order["state"])), OWN_KEY)
     return site.answer(call, order["client"])
 
 
@@ -106,21 +99,6 @@ def check(task: Mapping[str, str]) -> None:
             f"{path.name} was changed after it was approved (SHA-256 {found[:12]}, not {task['sha256'][:12]}): "
             "restore it, or join with a new invitation"
         )
-
-
-@functools.lru_cache(1)
-def _settings(run: str, place: str) -> tuple[DictConfig, dict[str, str]]:
-    return compose(words(run, place))
-
-
-@functools.lru_cache(1)
-def _run(run: str, place: str) -> Run:
-    import torch  # two seconds, which a device that is configured differently need not spend
-
-    from hansa.conf.run import assemble
-
-    torch.set_num_threads(1)
-    return assemble(*_settings(run, place))
 
 
 def _write(folder: Path, reply: Reply) -> None:

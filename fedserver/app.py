@@ -10,21 +10,17 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 
 import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
-from omegaconf import OmegaConf
 
+from hansa.conf.carry import runner
 from hansa.conf.compose import compose
-from hansa.conf.run import assemble, coordinator_key
+from hansa.conf.run import assemble
 from hansa.conf.wire import words
 from hansa.fedlink.messages import HELLO, Call
-from hansa.fedserver.coordinator import Coordinator
 from hansa.fedserver.grid import GridFederation
-from hansa.fedserver.run_directory import RunDirectory
-from hansa.fedserver.runner import Runner
 from hansa.fedserver.watch import Lines
 
 app = ServerApp()
@@ -46,27 +42,18 @@ def main(grid: Grid, context: Context) -> None:
         sleep=time.sleep,
         refuse=lambda client, why: print(f"{client} is not let in: {why}", file=sys.stderr, flush=True),
     )
-    directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{job.task}-{job.strategy_name}"))
-    directory.config(OmegaConf.to_yaml(config, resolve=True))
     least = config.start_with or job.cohort.size or job.cohort.min
-    view = Lines(job.rounds)
-    coordinator = Coordinator(
-        job=job,
-        federation=federation,
-        run=run_id,
-        own=coordinator_key(config, "entropy"),
-        clock=time.monotonic,
-        watch=view,
-        server_sums=run.server_sums(),
-    )
-    runner = Runner(
-        coordinator=coordinator,
-        directory=directory,
-        view=view,
+    carrying = runner(
+        run,
+        config,
+        federation,
+        run_id=run_id,
+        key="entropy",
+        view=Lines(job.rounds),
         clock=time.monotonic,
         gather=lambda: federation.gather(least, config.start_within),
     )
     try:
-        runner.carry_out()
+        carrying.carry_out()
     finally:
-        print(json.dumps(runner.summary), flush=True)
+        print(json.dumps(carrying.summary), flush=True)

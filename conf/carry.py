@@ -1,0 +1,57 @@
+"""What carries a run out, wherever its clients are: the coordinator, the run directory and the view."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from hansa.conf.errors import WrongValue
+from hansa.conf.run import Run
+from hansa.fedserver.coordinator import Coordinator
+from hansa.fedserver.federation import Federation
+from hansa.fedserver.run_directory import RunDirectory
+from hansa.fedserver.runner import Runner, View
+from hansa.strategies.keys import from_seed
+
+
+def new_run_id() -> str:
+    """Name a run that begins now."""
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def runner(
+    run: Run,
+    config: DictConfig,
+    federation: Federation,
+    *,
+    run_id: str,
+    key: str,
+    view: View,
+    clock: Callable[[], float],
+    gather: Callable[[], None] = lambda: None,
+) -> Runner:
+    """Make the run's directory and all that carries it out; ``key`` is what ``coordinator_key`` is by default."""
+    directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{run.job.task}-{run.job.strategy_name}"))
+    directory.config(OmegaConf.to_yaml(config, resolve=True))
+    coordinator = Coordinator(
+        job=run.job,
+        federation=federation,
+        run=run_id,
+        own=_key(config, key),
+        clock=clock,
+        watch=view,
+        server_sums=run.server_sums(),
+    )
+    return Runner(coordinator=coordinator, directory=directory, view=view, clock=clock, gather=gather)
+
+
+def _key(config: DictConfig, default: str) -> bytes:
+    """Return the coordinator's secret key: from the seed where runs must repeat, else from the operating system."""
+    kind = config.coordinator_key or default
+    if kind not in ("seed", "entropy"):
+        raise WrongValue(f"coordinator_key={kind}: it is seed or entropy.")
+    return from_seed(config.seed, "coordinator") if kind == "seed" else secrets.token_bytes(32)
