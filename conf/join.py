@@ -9,9 +9,11 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
+
+from filelock import FileLock, Timeout
 
 from hansa.conf.components import is_file
 from hansa.conf.errors import UnknownSetting, WrongValue
@@ -196,7 +198,18 @@ def _stay(place: Place, given: Settings, once: bool) -> None:
         idle_after=number(given, "idle_after", 30, 86_400),
         once=number(given, "once_after", 60, 86_400) if once else None,
     )
-    asyncio.run(_until_told(agent))
+    with _alone(place.home):
+        asyncio.run(_until_told(agent))
+
+
+@contextlib.contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Keep others out of a device's home; the system lets go of it when the process ends, however that is."""
+    try:
+        with FileLock(home / "lock").acquire(blocking=False):
+            yield
+    except Timeout:
+        raise WrongValue(f"{home}: another hansa join works there: end it, or give this one a home=FOLDER.") from None
 
 
 async def _until_told(agent: Agent) -> None:

@@ -8,8 +8,9 @@ import json
 import shlex
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +28,14 @@ from hansa.conf.wire import sent
 from hansa.conf.words import truth
 from hansa.fedlink.authority import DAY
 from hansa.fedlink.certificates import MOST, day, read_peer
+from hansa.fedlink.errors import LinkError
 from hansa.fedlink.files import read as read_file
 from hansa.fedlink.files import replace
 from hansa.fedlink.folder import ServerFolder
 from hansa.fedlink.invitation import TaskFile, split_address
 from hansa.fedlink.memory import keep_chunks
 from hansa.fedlink.protocol import Desk
+from hansa.fedlink.protocol.effects import Notice
 from hansa.fedlink.server import Server
 from hansa.fedserver.link import LinkFederation
 from hansa.fedserver.presence import Presence
@@ -50,6 +53,9 @@ and the federation's port), log=text or json. start_with=N clients are waited fo
 Ctrl-C and SIGTERM end a run in order: what was learnt is kept."""
 
 OWN = ("listen", "log", "insecure")
+SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock")
+"""What gRPC would not take for a host."""
+HOUR = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +74,7 @@ def main(words: Sequence[str]) -> None:
         print(HELP)
         return
     keep_chunks()
+    _many_files()
     torch.set_num_threads(1)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with deploy(read(words)) as carrying:
@@ -89,6 +96,8 @@ def read(words: Sequence[str]) -> Asked:
         "127.0.0.1:8443" if folder is None else f"0.0.0.0:{split_address(folder.federation().address)[1]}"
     )
     host, _ = split_address(listen, WrongValue)
+    if host in SCHEMES:
+        raise WrongValue(f"listen={listen}: {host!r} is no host: name an address of this machine, as in 0.0.0.0:8443.")
     if folder is None and not _loopback(host):
         raise WrongValue(
             f"insecure=true listen={listen}: without certificates only 127.0.0.1, ::1 or localhost is safe."
@@ -105,7 +114,8 @@ def deploy(asked: Asked) -> Iterator[Runner]:
     config, choices = compose(own_code(asked.words))
     run = assemble(config, choices)
     run_id = new_run_id()
-    with Server(desk=_desk(run_id, asked.words), address=asked.listen, folder=asked.folder) as server:
+    server = Server(desk=_desk(run_id, asked.words), address=asked.listen, folder=asked.folder)
+    with server, _renewing(asked.folder, lambda text: server.events.put(Notice(text=text))):
         yield _runner(asked, config, run, run_id, server)
 
 
@@ -147,6 +157,26 @@ def _renew(folder: ServerFolder, now: float) -> None:
         )
 
 
+@contextmanager
+def _renewing(folder: ServerFolder | None, tell: Callable[[str], None], every: float = HOUR) -> Iterator[None]:
+    """Renew the server's certificate in time while a run goes on, which may be longer than its life."""
+    over = threading.Event()
+
+    def renew(folder: ServerFolder) -> None:
+        while not over.wait(every):
+            try:
+                _renew(folder, time.time())
+            except (LinkError, WrongValue) as error:
+                tell(f"the server's certificate is not renewed: {error}")
+
+    if folder is not None:
+        threading.Thread(target=renew, args=(folder,), name="hansa-renewal", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
 def _task(folder: ServerFolder | None, words: Sequence[str]) -> list[str]:
     """Return the word for the federation's task where no word names one; a task file is laid beside the keys."""
     if folder is None or any(word.startswith("task=") for word in words):
@@ -184,6 +214,15 @@ def _view(log: str, rounds: int, presence: Presence) -> View:
     if log == "json":
         return Json(time.time)
     return Screen(rounds, doing=presence.doing) if sys.stderr.isatty() else Lines(rounds)
+
+
+def _many_files() -> None:
+    """Let this process have as many connections and files as the system allows; each client is one or two."""
+    if sys.platform != "win32":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _loopback(host: str) -> bool:

@@ -67,7 +67,7 @@ class Door:
 def certified(context: Context) -> Peer:
     """Return whose certificate a connection has; raises TurnedAway, also for anything but TLS 1.3."""
     told = context.auth_context()
-    if told.get("ssl_tls_version", [b"TLSv1.3"])[0] != b"TLSv1.3":
+    if told.get("ssl_tls_version", [b""])[0] != b"TLSv1.3":
         raise TurnedAway(pb.REFUSED, "the connection is not TLS 1.3: use a TLS library that has it.")
     try:
         return read_peer(told["x509_pem_cert"][0])

@@ -30,6 +30,7 @@ OPTIONS = (
     ("grpc.max_metadata_size", 2**14),
     ("grpc.max_concurrent_streams", 8),
     ("grpc.so_reuseport", 0),
+    ("grpc.server_handshake_timeout_ms", 20_000),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),

@@ -151,12 +151,13 @@ class Service:
         while True:
             await asyncio.sleep(1)
             self.carry_out(self.desk.tick(self.clock()))
-            for name in self.desk.connected():
+            for name, peer in list(self._peers.items()):
                 try:
-                    self.door.check(self._peers[name], self.wall())
+                    self.door.check(peer, self.wall())
                 except TurnedAway as turned:
                     self.carry_out(self.desk.end(name, turned.code, str(turned)))
                     if turned.code == pb.REVOKED:
+                        del self._peers[name]
                         self.tell(Barred(name=name, text=str(turned)))
 
     def carry_out(self, effects: Iterable[do.ServerEffect]) -> None:
@@ -172,8 +173,7 @@ class Service:
                 case do.Close():
                     self._outboxes[effect.session].close()
                 case do.Begin():
-                    self._discard(effect.request_id)
-                    self._incoming[effect.request_id] = Incoming(self.spool)
+                    self._begin(effect)
                 case do.Completed():
                     self._completed(effect)
                 case do.Store():
@@ -193,6 +193,13 @@ class Service:
         """Throw away all answers that are not here as a whole."""
         for request_id in list(self._incoming):
             self._discard(request_id)
+
+    def _begin(self, effect: do.Begin) -> None:
+        self._discard(effect.request_id)
+        try:
+            self._incoming[effect.request_id] = Incoming(self.spool)
+        except OSError as error:
+            self._full(effect, error)
 
     def _discard(self, request_id: str) -> None:
         if (incoming := self._incoming.pop(request_id, None)) is not None:
@@ -252,7 +259,8 @@ class Service:
 
     async def _upload(self, key: Key, raw: bytes) -> None:
         """Ask for an answer's body when there is a place for it, and keep the place until it is here."""
-        incoming = self._incoming[key[1]]
+        if (incoming := self._incoming.get(key[1])) is None:
+            return  # there was no room for it
         async with self._up.place(lambda: incoming.moved):
             self._outboxes[key[0]].frame(raw)
             await asyncio.Event().wait()  # until Completed or Dropped cancels it
@@ -269,7 +277,7 @@ class Service:
         for key in [key for key in self._moving if key[1] == request_id]:
             self._stop(key)
 
-    def _full(self, effect: do.Store, error: OSError) -> None:
+    def _full(self, effect: do.Begin | do.Store, error: OSError) -> None:
         if (request := self.desk.find(effect.name, effect.request_id)) is not None:
             text = f"the coordinator cannot store it in {self.spool}: {error.strerror}"
             self.carry_out(self.desk.fail(request, text))

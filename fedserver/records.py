@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from hansa.strategies.pipeline import Names
 
@@ -34,6 +36,17 @@ class RoundRecord:
     clients: dict[str, Values] = field(default_factory=dict)
     refused: list[Refusal] = field(default_factory=list)
     lost: str | None = None
+
+
+def written(record: RoundRecord) -> dict[str, Any]:
+    """Return a record as JSON has it, which has no number that is not finite: null stands for one."""
+    return {name: _finite(value) for name, value in dataclasses.asdict(record).items()}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Watcher(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from safetensors.numpy import save
 
 from hansa.fedserver.errors import RecordError
 from hansa.fedserver.picture import curves
-from hansa.fedserver.records import RoundRecord
+from hansa.fedserver.records import RoundRecord, written
 from hansa.strategies.types import Array
 
 
@@ -46,7 +45,7 @@ class RunDirectory:
     def round(self, record: RoundRecord, tensors: Mapping[str, Array]) -> None:
         """Add a round's line and replace the model."""
         self.records.append(record)
-        line = json.dumps(dataclasses.asdict(record)) + "\n"
+        line = json.dumps(written(record)) + "\n"
         self._append(self.path / "metrics.jsonl", line)
         self.model(tensors)
         self._kept = record.round

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from hansa.fedserver.records import Refusal, RoundRecord, Values
+from hansa.fedserver.records import Refusal, RoundRecord, Values, written
 from hansa.strategies.pipeline import Names
 
 SHOWN = 3
@@ -99,7 +98,7 @@ class Json:
         self._line("refused", round=record.round, client=refusal.client, why=refusal.why)
 
     def closed(self, record: RoundRecord) -> None:
-        self._line("round", **dataclasses.asdict(record))
+        self._line("round", **written(record))
 
     def say(self, text: str) -> None:
         self._line("told", text=text)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from hansa.conf import main
+from hansa.conf import join, main
 from hansa.fedclient.place import Place
 
 TASK = "class Pumps:\n    pass  # only read, never run here \x1b[8mhidden\n"
@@ -108,6 +108,14 @@ def test_the_log_may_be_json_and_a_home_may_be_insecure(hansa, tmp_path):
     code, text = hansa("join", *INSECURE, "log=json", *ENDS)
     assert code == 0 and "127.0.0.1:1 cannot be reached" in json.loads(text.splitlines()[-1])["told"]
     assert Place.read(tmp_path / "hansa-bergen").task == {"name": "digits"}
+
+
+def test_two_do_not_work_in_one_home(hansa, tmp_path):
+    assert hansa("join", *INSECURE, *ENDS)[0] == 0
+    with join._alone(tmp_path / "hansa-bergen"):
+        code, text = hansa("join", "hansa-bergen", *ENDS)
+    assert code == 1 and "hansa-bergen: another hansa join works there: end it" in text
+    assert hansa("join", "hansa-bergen", *ENDS)[0] == 0
 
 
 def test_help_says_how(hansa):

@@ -35,6 +35,7 @@ def made(tmp_path, monkeypatch):
         (["insecure=true", "listen=0.0.0.0:8443"], "without certificates only 127.0.0.1"),
         (["insecure=true", "listen=example.org:8443"], "without certificates only 127.0.0.1"),
         (["insecure=maybe"], "insecure=maybe: it must be true or false"),
+        (["plants", "listen=unix:80"], "'unix' is no host"),
         (["plants", "log=yaml"], "log=yaml: it is text or json"),
     ],
 )
@@ -90,6 +91,19 @@ def test_the_servers_certificate_is_renewed_when_a_third_of_its_life_is_left(mad
     (folder.path / "issuer.key").unlink()
     with pytest.raises(WrongValue, match=r"was good until .* hansa provision renew"):
         serve.read(["plants"])
+
+
+def test_the_servers_certificate_is_renewed_while_a_run_goes_on_and_what_hinders_it_is_told(made):
+    folder = ServerFolder(path=made / "server")
+    told = []
+    folder.certify(folder.issuer(), folder.federation(), time.time() - 61 * DAY)
+    old = read_peer(folder.chain.read_bytes()).serial
+    with serve._renewing(folder, told.append, every=0.01):
+        until(lambda: read_peer(folder.chain.read_bytes()).serial != old)
+        folder.certify(folder.issuer(), folder.federation(), time.time() - 91 * DAY)
+        (folder.path / "issuer.key").unlink()
+        until(lambda: told)
+    assert "is not renewed: the server's certificate was good until" in told[-1]
 
 
 def test_a_port_that_is_taken_is_told_in_one_line(tmp_path):

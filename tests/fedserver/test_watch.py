@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 
+import pytest
 from rich.console import Console
 
 from hansa.fedlink.protocol.effects import Connected, Delivered, Dropped, Notice
@@ -27,6 +28,15 @@ def test_json_tells_all_that_happens_with_its_time():
     assert [line["event"] for line in lines] == ["told", "request", "answer", "refused", "round"]
     assert {line["at"] for line in lines} == {"1970-01-01T00:00:00.000+00:00"}
     assert lines[1]["clients"] == ["bergen", "riga"] and lines[4]["metrics"] == {"loss": 0.5}
+
+
+def test_json_has_no_number_that_is_not_finite():
+    out = io.StringIO()
+    odd = {"loss": float("nan"), "rate": float("inf")}
+    Json(lambda: 0.0, out).closed(RoundRecord(round=1, cohort=1, metrics=odd, clients={"riga": odd}))
+    (line,) = out.getvalue().splitlines()
+    told = json.loads(line, parse_constant=pytest.fail)
+    assert told["metrics"] == told["clients"]["riga"] == {"loss": None, "rate": None}
 
 
 def test_lines_say_who_comes_and_goes():
