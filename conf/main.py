@@ -47,7 +47,8 @@ A run writes config.yaml, metrics.jsonl, model.safetensors, summary.json and cur
 
 
 def main() -> None:
-    """Run ``hansa`` with the process's arguments; exits with 0, 1 (an error), 2 (wrong use) or 130 (interrupted)."""
+    """Run ``hansa`` with the process's arguments; exits with 0, 1 (an error), 2 (wrong use), 3 (a device that is not
+    wanted any more) or 130 (interrupted)."""
     only_tls_1_3()
     sys.exit(run(sys.argv[1:]))
 
@@ -78,7 +79,7 @@ def _carry_out(verb: str, words: list[str], debug: bool) -> int:
         if debug:
             traceback.print_exc()
         print(f"hansa {verb}: {told(error)}", file=sys.stderr)
-        return 1
+        return int(getattr(error, "exit_code", 1))
     return 0
 
 

@@ -17,7 +17,7 @@ from hansa.fedclient.place import Place
 from hansa.fedclient.spool import Spool
 from hansa.fedclient.workshop import WorkerDied, Workshop
 from hansa.fedlink.dial import Line, diagnose
-from hansa.fedlink.errors import LinkError
+from hansa.fedlink.errors import LinkError, NotWanted
 from hansa.fedlink.grpc13 import grpc
 from hansa.fedlink.protocol import Backoff, Client
 from hansa.fedlink.protocol import effects as do
@@ -71,7 +71,7 @@ class Agent:
                 if self._leaving or self._over():
                     return
                 if ended is not None and not ended.come_back:
-                    raise LinkError(ended.text)
+                    raise NotWanted(ended.text)
                 failures = 1 if welcomed else failures + 1
                 pause = self.backoff.pause(failures, self.chance.random())
                 if why != told or welcomed:

@@ -8,6 +8,7 @@ LinkError
 │   └── TooManyRequests   a client has as many open requests as it may have
 ├── CertificateError      a name, key, certificate or signing request that cannot be used
 ├── EnrolmentRefused      a device that gets no certificate
+├── NotWanted             a device that the coordinator lets in no more, or that another has taken the place of
 ├── Unreachable           a coordinator to which there is no line
 ├── PortTaken             an address at which the coordinator cannot listen
 └── FileError             a file that cannot be read or written, or does not hold what it should
@@ -48,6 +49,12 @@ class CertificateError(LinkError):
 
 class EnrolmentRefused(LinkError):
     """A device that gets no certificate; nothing was signed."""
+
+
+class NotWanted(LinkError):
+    """A device that the coordinator lets in no more, or whose name another process has: to come back is of no use."""
+
+    exit_code = 3
 
 
 class Unreachable(LinkError):

@@ -105,7 +105,7 @@ def test_a_device_killed_in_mid_work_works_again_and_its_answer_arrives_once(the
     assert not list((there.home / "hansa-bergen" / "spool").iterdir())
 
 
-def test_a_coordinator_that_is_killed_and_started_again_finds_its_clients(there):
+def test_a_coordinator_that_is_killed_and_started_again_finds_its_clients_and_a_revoked_one_ends_with_3(there):
     joined(there, "bergen", "riga")
     serve(there, "rounds=100000")
     lines = there.home / "run" / "metrics.jsonl"
@@ -114,6 +114,10 @@ def test_a_coordinator_that_is_killed_and_started_again_finds_its_clients(there)
     serve(there, "rounds=3", "run_dir=again")
     told = there.served()
     assert (told["failures"], told["rounds"], told["clients"]) == (0, 3, 2)
+    there.hansa("provision", "revoke", "plants", "riga")
+    serve(there, "rounds=1", "run_dir=without")
+    assert there.served()["clients"] == 1
+    assert there.processes.pop("riga").wait(30) == 3 and "'riga' is revoked" in there.log("riga")
 
 
 def test_a_task_file_that_was_changed_after_approval_does_not_run(there):
