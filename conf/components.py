@@ -71,7 +71,7 @@ def resolve(target: str) -> type:
 def allow(group: str, target: str) -> type:
     """Load ``path.py:Class`` for a local command line, and let configurations name it; raises CannotLoad."""
     path, _, name = target.rpartition(":")
-    module = _module(Path(path))
+    module = load(Path(path))
     if not isinstance(found := getattr(module, name, None), type):
         classes = [k for k, v in vars(module).items() if isinstance(v, type) and v.__module__ == module.__name__]
         near = difflib.get_close_matches(name, classes, 3, 0.0)
@@ -149,7 +149,8 @@ def _entry_point(point: importlib.metadata.EntryPoint) -> type:
         raise CannotLoad(f"strategy {point.name!r} ({point.value}) cannot be loaded: {_told(error)}.") from error
 
 
-def _module(path: Path) -> types.ModuleType:
+def load(path: Path) -> types.ModuleType:
+    """Import a person's own Python file; raises CannotLoad."""
     if not path.is_file():
         raise CannotLoad(f"{path} is no file: give the path of a Python file, as in ./mine.py:MyRule.")
     name = f"{OWN}{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
@@ -175,4 +176,4 @@ def _told(error: BaseException, path: Path | None = None) -> str:
     return f"{f'line {lines[-1]}: ' if lines else ''}{type(error).__name__}: {text}"
 
 
-__all__ = ["ConfigError", "allow", "build", "fields", "file_hash", "installed", "is_file", "resolve"]
+__all__ = ["ConfigError", "allow", "build", "fields", "file_hash", "installed", "is_file", "load", "resolve"]

@@ -20,7 +20,7 @@ from hansa.conf.errors import UnknownSetting, WrongValue
 from hansa.conf.parts import SITE
 from hansa.conf.words import invited_task, nearest, number, truth
 from hansa.fedclient.agent import Agent, lines
-from hansa.fedclient.place import Place, approved
+from hansa.fedclient.place import NODE, Place, approved
 from hansa.fedlink.certificates import MOST, checked_name
 from hansa.fedlink.errors import Unreachable
 from hansa.fedlink.files import read, replace
@@ -37,7 +37,8 @@ HELP = """Become a client of a federation, and stay one.
 
 --yes approves without asking, --once does what is asked for and ends. Settings: home=DIR (./hansa-NAME), idle_after=30
 (seconds that the worker stays warm), once_after=60, log=text or json; and the place's own, which no run can change:
-task.data_dir=, client.device=, strategy=./mine.py:MyRule (a strategy file of which this is the approved copy)."""
+task.data_dir=, client.device=, strategy=./mine.py:MyRule (a strategy file of which this is the approved copy), and
+node.NAME=, which a Flower ClientApp reads in its node_config."""
 
 OWN = ("home", "certificate", "idle_after", "once_after", "log", "insecure", "address", "client", "task")
 FLAGS = ("--yes", "--once", "--request")
@@ -91,7 +92,7 @@ def _own(given: Settings) -> list[str]:
     own = [f"{name}={value}" for name, value in given.items() if name not in OWN]
     for word in own:
         name = word.partition("=")[0]
-        if name not in SITE and not is_file(word):
+        if name not in SITE and not name.startswith(NODE) and not is_file(word):
             raise UnknownSetting(
                 f"setting {name!r} is none of a place's own: nearest is {nearest(name, [*OWN, *SITE])}."
             )

@@ -46,13 +46,14 @@ from hansa.fedtasks.errors import listed
 HELP = """Coordinate a run among devices.
 
   hansa serve FOLDER rounds=50 strategy=scaffold     FOLDER is that of hansa provision, or its part server/
+  hansa serve FOLDER app=./server_app.py:app         a Flower ServerApp; settings are its run_config
   hansa serve insecure=true listen=127.0.0.1:8443    without certificates, on this machine only
 
 Settings are those of hansa simulate (hansa simulate --help), and of the server itself: listen=HOST:PORT (all addresses
 and the federation's port), log=text or json. start_with=N clients are waited for, everyone who is invited by default.
 Ctrl-C and SIGTERM end a run in order: what was learnt is kept."""
 
-OWN = ("listen", "log", "insecure")
+OWN = ("listen", "log", "insecure", "app")
 SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock")
 """What gRPC would not take for a host."""
 HOUR = 3600.0
@@ -66,6 +67,8 @@ class Asked:
     listen: str
     log: str
     words: list[str]
+    app: str = ""
+    """A Flower ServerApp to carry out instead of a run of Hansa's, whose configuration the words then are."""
 
 
 def main(words: Sequence[str]) -> None:
@@ -77,11 +80,24 @@ def main(words: Sequence[str]) -> None:
     _many_files()
     torch.set_num_threads(1)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with deploy(read(words)) as carrying:
+    asked = read(words)
+    if asked.app:
+        _flowers(asked)
+        return
+    with deploy(asked) as carrying:
         try:
             carrying.carry_out()
         finally:
             print(json.dumps(carrying.summary), flush=True)
+
+
+def _flowers(asked: Asked) -> None:
+    """Carry out a Flower ServerApp on the link."""
+    from hansa.conf import flower  # a second, which Hansa's own runs need not spend
+
+    run_id = flower.new_run_id()
+    with _listening(asked, flower.desk(run_id, asked.words)) as server:
+        flower.carry_out(asked.app, server, run_id, asked.words)
 
 
 def read(words: Sequence[str]) -> Asked:
@@ -105,7 +121,8 @@ def read(words: Sequence[str]) -> Asked:
     if (log := own.get("log", "text")) not in ("text", "json"):
         raise WrongValue(f"log={log}: it is text or json.")
     run = [word for word in words if "=" in word and word.partition("=")[0] not in OWN]
-    return Asked(folder=folder, listen=listen, log=log, words=[*_task(folder, run), *run])
+    app = own.get("app", "")
+    return Asked(folder=folder, listen=listen, log=log, words=run if app else [*_task(folder, run), *run], app=app)
 
 
 @contextmanager
@@ -114,9 +131,15 @@ def deploy(asked: Asked) -> Iterator[Runner]:
     config, choices = compose(own_code(asked.words))
     run = assemble(config, choices)
     run_id = new_run_id()
-    server = Server(desk=_desk(run_id, asked.words), address=asked.listen, folder=asked.folder)
-    with server, _renewing(asked.folder, lambda text: server.events.put(Notice(text=text))):
+    with _listening(asked, _desk(run_id, asked.words)) as server:
         yield _runner(asked, config, run, run_id, server)
+
+
+@contextmanager
+def _listening(asked: Asked, desk: Desk) -> Iterator[Server]:
+    server = Server(desk=desk, address=asked.listen, folder=asked.folder)
+    with server, _renewing(asked.folder, lambda text: server.events.put(Notice(text=text))):
+        yield server
 
 
 def _runner(asked: Asked, config: DictConfig, run: Run, run_id: str, server: Server) -> Runner:

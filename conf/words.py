@@ -76,7 +76,9 @@ def _task_file(path: Path, name: str) -> TaskFile:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         raise CannotLoad(f"{path}{line}: this is no Python text: mend it first.") from None
-    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
-    if name not in classes:
-        raise CannotLoad(f"{path} has no class {name!r}: nearest is {nearest(name, classes)}.")
+    there = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    given = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    there += [target.id for target in given if isinstance(target, ast.Name)]  # a Flower ClientApp, not a class
+    if name not in there:
+        raise CannotLoad(f"{path} has no class {name!r}: nearest is {nearest(name, there)}.")
     return TaskFile(file=path.name, class_name=name, text=text)

@@ -49,6 +49,10 @@ KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
+NODE = "node."
+"""How settings begin that a Flower ClientApp reads, as its node's configuration."""
+
+
 @dataclass(kw_only=True)
 class Place:
     """What a device knows. ``task`` is ``{"name": ...}``, or the path, class and SHA-256 of the approved file.
@@ -108,10 +112,12 @@ class Place:
     def order(self, folder: Path, run: Sequence[str]) -> dict[str, Any]:
         """Return the worker's order for a request that lies in a folder, under a run's settings."""
         own = [] if "name" in self.task else [f"task={self.task['file']}:{self.task['class']}"]
+        node = [word.removeprefix(NODE) for word in self.settings if word.startswith(NODE)]
         return {
             "folder": str(folder),
             "run": list(run),
-            "place": [*own, *self.settings],
+            "place": [*own, *(word for word in self.settings if not word.startswith(NODE))],
+            "node": node,
             "client": self.client,
             "state": str(self.home / "state"),
             "task": self.task,

@@ -18,20 +18,25 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from hansa.conf import place
+from hansa.conf.components import load
 from hansa.conf.digest import digest, learning_settings
+from hansa.fedclient.approval import check
 from hansa.fedclient.errors import NotApproved, StageFailed, stage
 from hansa.fedclient.greeting import greeting
 from hansa.fedclient.spool import lay
 from hansa.fedclient.state import DiskStates
 from hansa.fedlink.memory import keep_all
 from hansa.fedlink.messages import Call, Failure, Reply
-from hansa.fedlink.packing import pack_reply, read_call
+from hansa.fedlink.packing import FLOWER, Body, pack_reply, read_call
 
-Order = Mapping[str, Any]
-"""folder, run (the run's words), place (the device's words), client, state (a folder), task (what was approved)."""
+Order: TypeAlias = Mapping[str, Any]
+"""folder, run (the run's words), place and node (the device's words), client, state (a folder), task (the approved)."""
+Buffer: TypeAlias = mmap.mmap | bytes
 AT_ONCE = 2**20
 OWN_KEY = secrets.token_bytes(32)
 """This device's secret randomness; it dies with the process."""
@@ -62,13 +67,23 @@ def carry_out(order: Order) -> None:
     with (folder / "body").open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         body = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
-        call = read_call((folder / "head").read_bytes(), memoryview(body))
-        try:
-            reply = _answer(call, order)
-        except StageFailed as failed:
-            failure = Failure(stage=failed.stage, kind=failed.kind, text=str(failed))
-            reply = Reply.to(call, order["client"], call.digest, failure=failure)
-    _write(folder, reply)
+        head = (folder / "head").read_bytes()
+        _write(folder, *(_flowers(body, order) if head == FLOWER else pack_reply(_hansas(head, body, order))))
+
+
+def _flowers(body: Buffer, order: Order) -> tuple[bytes, Body]:
+    from hansa.fedclient.flower_node import answer  # Flower is imported where a run is Flower's only
+
+    return FLOWER, Body((np.frombuffer(answer(bytes(body), order, load), np.uint8),))
+
+
+def _hansas(head: bytes, body: Buffer, order: Order) -> Reply:
+    call = read_call(head, memoryview(body))
+    try:
+        return _answer(call, order)
+    except StageFailed as failed:
+        failure = Failure(stage=failed.stage, kind=failed.kind, text=str(failed))
+        return Reply.to(call, order["client"], call.digest, failure=failure)
 
 
 def _answer(call: Call, order: Order) -> Reply:
@@ -88,22 +103,8 @@ def _answer(call: Call, order: Order) -> Reply:
     return site.answer(call, order["client"])
 
 
-def check(task: Mapping[str, str]) -> None:
-    """Raise NotApproved where the task's file is not, to the byte, what was approved."""
-    if "file" not in task:
-        return
-    path = Path(task["file"])
-    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "absent"
-    if found != task["sha256"]:
-        raise NotApproved(
-            f"{path.name} was changed after it was approved (SHA-256 {found[:12]}, not {task['sha256'][:12]}): "
-            "restore it, or join with a new invitation"
-        )
-
-
-def _write(folder: Path, reply: Reply) -> None:
+def _write(folder: Path, head: bytes, body: Body) -> None:
     """Lay an answer down; it is complete once its head is there."""
-    head, body = pack_reply(reply)
     sha256 = hashlib.sha256()
     with (folder / "reply.body").open("wb") as file:
         for piece in body.pieces(0, AT_ONCE):

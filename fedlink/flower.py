@@ -10,8 +10,9 @@ import numpy as np
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
-from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.common.serde import message_from_proto, message_to_proto, recorddict_from_proto, recorddict_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 from flwr.supercore.task_identity import TaskIdentity
 from google.protobuf.message import DecodeError
 
@@ -120,6 +121,20 @@ def from_bytes(raw: bytes) -> Message:
         return message_from_proto(ProtoMessage.FromString(raw))
     except (DecodeError, ValueError, KeyError, TypeError) as error:
         raise MalformedMessage(f"the bytes are no message of Flower's ({_line(str(error))}).") from None
+
+
+def state_bytes(state: RecordDict) -> bytes:
+    """Write a node's state."""
+    raw: bytes = recorddict_to_proto(state).SerializeToString()
+    return raw
+
+
+def read_state(raw: bytes) -> RecordDict:
+    """Read what ``state_bytes`` wrote; raises MalformedMessage."""
+    try:
+        return recorddict_from_proto(ProtoRecordDict.FromString(raw))
+    except (DecodeError, ValueError, KeyError, TypeError) as error:
+        raise MalformedMessage(f"the bytes are no state of Flower's ({_line(str(error))}).") from None
 
 
 def error_reply(to: Message, text: str) -> Message:

@@ -19,6 +19,8 @@ from hansa.fedlink.messages import Call, Failure, Reply
 from hansa.strategies.types import Array, Row
 
 VERSION = 1
+FLOWER = json.dumps({"version": VERSION, "flower": True}).encode()
+"""The head of a body that is a message of Flower's."""
 TYPES = ("float32", "uint16", "uint32", "int64")
 MOST_ARRAYS = 1000
 Fields = Mapping[str, Any]

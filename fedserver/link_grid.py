@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import math
 import queue
 from collections.abc import Callable, Iterable, Iterator
@@ -22,15 +21,13 @@ from flwr.supercore.run import Run
 
 from hansa.fedlink.errors import MalformedMessage, ProtocolError
 from hansa.fedlink.flower import become, error_reply, from_bytes, stamp, to_bytes
-from hansa.fedlink.packing import Body
+from hansa.fedlink.packing import FLOWER, Body
 from hansa.fedlink.protocol import Work
 from hansa.fedlink.protocol.effects import Failed
 from hansa.fedlink.server import Server
 from hansa.fedlink.service import Arrived, Told
 from hansa.fedserver.presence import Presence
 
-HEAD = json.dumps({"version": 1, "flower": True}).encode()
-"""Says that a body is a message of Flower's."""
 GLANCE = 0.5
 """Seconds between two looks at the clock while nothing comes."""
 
@@ -111,7 +108,7 @@ class LinkGrid(Grid):
             return sent
         raw = to_bytes(message)
         body, sha256 = Body((np.frombuffer(raw, np.uint8),)), hashlib.sha256(raw).digest()
-        work = Work(request_id=sent, head=HEAD, size=body.size, sha256=sha256, answer_limit=self.largest)
+        work = Work(request_id=sent, head=FLOWER, size=body.size, sha256=sha256, answer_limit=self.largest)
         try:
             self.server.submit(client, work, body)
             self._waiting[sent] = client, message
