@@ -152,7 +152,7 @@ def _entry_point(point: importlib.metadata.EntryPoint) -> type:
 def load(path: Path) -> types.ModuleType:
     """Import a person's own Python file; raises CannotLoad."""
     if not path.is_file():
-        raise CannotLoad(f"{path} is no file: give the path of a Python file, as in ./mine.py:MyRule.")
+        raise CannotLoad(f"{path} is no file: give the path of a Python file, as in ./mine.py:Mine.")
     name = f"{OWN}{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

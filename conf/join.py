@@ -36,7 +36,8 @@ HELP = """Become a client of a federation, and stay one.
   hansa join bergen.invitation certificate=FILE        and take the answer (hansa provision sign)
 
 --yes approves without asking, --once does what is asked for and ends. Settings: home=DIR (./hansa-NAME), idle_after=30
-(seconds that the worker stays warm), once_after=60, log=text or json; and the place's own, which no run can change:
+(seconds that the worker stays warm), once_after=60, log=text or json; and the place's own, which no run can change, and
+which are remembered (task.data_dir= without a value takes one away):
 task.data_dir=, client.device=, strategy=./mine.py:MyRule (a strategy file of which this is the approved copy), and
 node.NAME=, which a Flower ClientApp reads in its node_config."""
 
@@ -81,15 +82,18 @@ def _place(files: list[str], given: Settings, flags: list[str]) -> Place | None:
             place.accept(read(Path(given["certificate"]), MOST), invitation.ca)
         elif not place.enrolled:
             _enrol(place, invitation)
-    if own:
-        place.settings = own
+        else:
+            print(f"this device joined before: {place.home} is used, not the invitation; to begin anew, move it away")
+    if not place.enrolled:
+        raise WrongValue(f"{place.home} has no certificate yet: repeat the command with the invitation.")
+    place.settings = _merged(place.settings, own)
     place.write()
     return place
 
 
 def _own(given: Settings) -> list[str]:
     """Return the words of the place itself; raises UnknownSetting for any other."""
-    own = [f"{name}={value}" for name, value in given.items() if name not in OWN]
+    own = [f"{name}={_absolute(name, value)}" for name, value in given.items() if name not in OWN]
     for word in own:
         name = word.partition("=")[0]
         if name not in SITE and not name.startswith(NODE) and not is_file(word):
@@ -97,6 +101,16 @@ def _own(given: Settings) -> list[str]:
                 f"setting {name!r} is none of a place's own: nearest is {nearest(name, [*OWN, *SITE])}."
             )
     return own
+
+
+def _absolute(name: str, value: str) -> str:
+    return str(Path(value).absolute()) if name == "task.data_dir" and value else value
+
+
+def _merged(before: Sequence[str], own: Sequence[str]) -> list[str]:
+    """Put new settings over those that are remembered; an empty value takes one away."""
+    words = {word.partition("=")[0]: word for word in (*before, *own)}
+    return [word for word in words.values() if not word.endswith("=")]
 
 
 def _invited(invitation: Invitation, given: Settings, yes: bool) -> Place:
@@ -219,9 +233,9 @@ async def _until_told(agent: Agent) -> None:
     waiting = asyncio.current_task()
 
     def terminate() -> None:
-        terminated.set()
-        assert waiting is not None
-        waiting.cancel()
+        if waiting is not None and not terminated.is_set():
+            terminated.set()
+            waiting.cancel()
 
     with contextlib.suppress(NotImplementedError):  # where there are no such signals
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)

@@ -145,14 +145,19 @@ def _listening(asked: Asked, desk: Desk) -> Iterator[Server]:
 def _runner(asked: Asked, config: DictConfig, run: Run, run_id: str, server: Server) -> Runner:
     presence = Presence(clock=time.monotonic, say=lambda text: view.say(text))
     view = _view(asked.log, run.job.rounds, presence)
-    federation = LinkFederation(server=server, answers=_answers(run), clock=time.monotonic, presence=presence)
-    invited = _invited(asked.folder)
-    least = config.start_with or len(invited) or run.job.cohort.size or run.job.cohort.min
+    policy = run.job.cohort
+    federation = LinkFederation(
+        server=server, answers=_answers(run), clock=time.monotonic, presence=presence, least=policy.min
+    )
+
+    def least() -> int:
+        return config.start_with or len(_invited(asked.folder)) or policy.size or policy.min
 
     def gather() -> None:
+        invited = _invited(asked.folder)
         view.say(f"results go to {made.directory.path}; listening at {asked.listen}")
         whom = f", invited: {listed(invited)}" if invited else ""
-        view.say(f"waiting for {least} client{'s'[: least != 1]}{whom}")
+        view.say(f"waiting for {least()} client{'s'[: least() != 1]}{whom}")
         federation.gather(least, config.start_within)
 
     made = runner(run, config, federation, run_id=run_id, key="entropy", view=view, clock=time.monotonic, gather=gather)

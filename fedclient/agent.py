@@ -75,7 +75,7 @@ class Agent:
                 failures = 1 if welcomed else failures + 1
                 pause = self.backoff.pause(failures, self.chance.random())
                 if why != told or welcomed:
-                    self.tell(f"not connected: {why} Trying again, for ever.")
+                    self.tell(f"not connected: {why} Trying again, at least once a minute, for ever.")
                 told = why
                 await asyncio.sleep(pause)
         finally:
@@ -153,7 +153,7 @@ class Agent:
         try:
             folder = self._spool.order(request_id, effect.head)
             self._working = request_id
-            await self._shop.work(self.place.order(folder, self._run))
+            failure = await self._shop.work(self.place.order(folder, self._run))
             answer = self._spool.answer(request_id)
         except (OSError, LinkError, WorkerDied) as error:
             self.tell(f"{_what(request_id)} failed: {error}")
@@ -162,7 +162,8 @@ class Agent:
             return
         finally:
             self._working, self._busy = "", self.clock()
-        self.tell(f"{_what(request_id)} is done in {self.clock() - start:.2f} s, {answer.size} B to send")
+        done = f"is done in {self.clock() - start:.2f} s, {answer.size} B to send"
+        self.tell(f"{_what(request_id)} {f'failed, and the coordinator is told: {failure}' if failure else done}")
         self._carry_out(self._client.answered(request_id, answer))
 
     async def _upload(self, effect: do.UploadFrom) -> None:

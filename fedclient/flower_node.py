@@ -27,10 +27,10 @@ Order: TypeAlias = Mapping[str, Any]
 Load: TypeAlias = Callable[[Path], ModuleType]
 
 
-def answer(raw: bytes, order: Order, load: Load) -> bytes:
-    """Answer a message; whatever goes wrong in the app becomes Flower's own error. Raises MalformedMessage.
+def answer(raw: bytes, order: Order, load: Load) -> tuple[bytes, str]:
+    """Answer a message, and say what went wrong in the app, which the answer tells as Flower's own error.
 
-    ``load`` imports a file.
+    ``load`` imports a file. Raises MalformedMessage.
     """
     message = from_bytes(raw)
     try:
@@ -38,9 +38,9 @@ def answer(raw: bytes, order: Order, load: Load) -> bytes:
             check(order["task"])
             app = _app(load, **order["task"])
         with stage(message.metadata.message_type):
-            return to_bytes(_answer(app, message, order))
+            return to_bytes(_answer(app, message, order)), ""
     except StageFailed as failed:
-        return to_bytes(error_reply(message, str(failed)))
+        return to_bytes(error_reply(message, str(failed))), str(failed)
 
 
 def _answer(app: ClientApp, message: Message, order: Order) -> Message:

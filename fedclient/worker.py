@@ -50,8 +50,7 @@ def main() -> None:
     orders: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
     while True:
-        carry_out(json.loads(orders.get()))
-        print("{}", file=told, flush=True)
+        print(json.dumps({"failure": carry_out(json.loads(orders.get()))}), file=told, flush=True)
 
 
 def _listen(orders: queue.SimpleQueue[str]) -> None:
@@ -61,20 +60,26 @@ def _listen(orders: queue.SimpleQueue[str]) -> None:
     os._exit(0)
 
 
-def carry_out(order: Order) -> None:
-    """Answer one request; whatever goes wrong in the work becomes an answer that says so."""
+def carry_out(order: Order) -> str:
+    """Answer one request; whatever goes wrong in the work becomes an answer that says so, and is returned."""
     folder = Path(order["folder"])
     with (folder / "body").open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         body = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
         head = (folder / "head").read_bytes()
-        _write(folder, *(_flowers(body, order) if head == FLOWER else pack_reply(_hansas(head, body, order))))
+        if head == FLOWER:
+            return _flowers(folder, body, order)
+        reply = _hansas(head, body, order)
+    _write(folder, *pack_reply(reply))
+    return str(reply.failure or "")
 
 
-def _flowers(body: Buffer, order: Order) -> tuple[bytes, Body]:
+def _flowers(folder: Path, body: Buffer, order: Order) -> str:
     from hansa.fedclient.flower_node import answer  # Flower is imported where a run is Flower's only
 
-    return FLOWER, Body((np.frombuffer(answer(bytes(body), order, load), np.uint8),))
+    raw, failure = answer(bytes(body), order, load)
+    _write(folder, FLOWER, Body((np.frombuffer(raw, np.uint8),)))
+    return failure
 
 
 def _hansas(head: bytes, body: Buffer, order: Order) -> Reply:

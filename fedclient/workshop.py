@@ -28,8 +28,8 @@ class Workshop:
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
     _closing: asyncio.TimerHandle | None = None
 
-    async def work(self, order: Mapping[str, Any]) -> None:
-        """Let the worker carry out an order; raises WorkerDied."""
+    async def work(self, order: Mapping[str, Any]) -> str:
+        """Let the worker carry out an order; return what went wrong in it. Raises WorkerDied."""
         async with self._one:
             if self._closing is not None:
                 self._closing.cancel()
@@ -45,6 +45,7 @@ class Workshop:
                 self._process = None
                 raise WorkerDied(_how(await process.wait()))
             self._closing = asyncio.get_running_loop().call_later(self.idle_after, self.close)
+            return str(json.loads(answered)["failure"])
 
     def close(self) -> None:
         """End the worker, whatever it does; the next order starts another."""

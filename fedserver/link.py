@@ -25,26 +25,39 @@ GLANCE = 0.5
 
 @dataclass(kw_only=True)
 class LinkFederation:
-    """A ``Federation`` of the clients of a server; ``answers`` is the length in bytes of each endpoint's row."""
+    """A ``Federation`` of the clients of a server; ``answers`` is the length in bytes of each endpoint's row.
+
+    Once a run has begun, it stands still while fewer than ``least`` clients are there.
+    """
 
     server: Server
     answers: Mapping[str, int]
     clock: Callable[[], float]
     presence: Presence
+    least: int = 1
+    _begun: bool = False
     _waiting: dict[str, Call] = field(default_factory=dict)
     _of: dict[str, str] = field(default_factory=dict)
     _taken: list[Arrived] = field(default_factory=list)
 
     def population(self) -> Names:
+        if self._begun and len(here := self._here()) < self.least:
+            self.presence.say(f"the run waits for clients: {len(here)} of at least {self.least} are connected")
+            while len(self._here()) < self.least:
+                self._next(GLANCE)
+        return self._here()
+
+    def gather(self, least: Callable[[], int], seconds: float) -> None:
+        """Wait until so many clients are connected, or the time is over."""
+        end = self.clock() + seconds
+        while len(self._here()) < least() and self.clock() < end:
+            self._next(GLANCE)
+        self._begun = len(self._here()) >= self.least
+
+    def _here(self) -> Names:
         while not self.server.events.empty():
             self._read(self.server.events.get())
         return self.presence.here()
-
-    def gather(self, least: int, seconds: float) -> None:
-        """Wait until so many clients are connected, or the time is over."""
-        end = self.clock() + seconds
-        while len(self.population()) < least and self.clock() < end:
-            self._next(GLANCE)
 
     def ask(self, calls: dict[str, Call], seconds: float | None) -> Iterator[Reply]:
         end = None if seconds is None else self.clock() + seconds

@@ -55,6 +55,7 @@ class Runner:
         try:
             with self.view:
                 self.gather()
+                start = self.clock()
                 for record in self.coordinator.rounds():
                     self.directory.round(record, self.coordinator.tensors())
                     self._saved = self._parameters()

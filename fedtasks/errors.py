@@ -33,7 +33,7 @@ class UnknownClient(TaskError):
 
     def __str__(self) -> str:
         client, names = self.args
-        return f"there is no client {client!r} in this task: its clients are {listed(names)}."
+        return f"there is no client {client!r} in this task: its clients are {listed(names).rstrip('.')}."
 
 
 class DataError(TaskError):

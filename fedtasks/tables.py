@@ -28,7 +28,8 @@ class Line(NamedTuple):
 def read_table(path: Path | str, columns: Columns, *, drop_missing: bool = False) -> NDArray[np.float64]:
     """Read the named columns of a CSV file as numbers of shape (rows, columns); other columns are ignored.
 
-    An empty cell is an error, or leaves its row out where ``drop_missing``. Numbers must be finite. Raises DataError.
+    An empty cell is an error, or leaves its row out where ``drop_missing``. Numbers must be finite. Raises DataError,
+    which says where and never what stands there, for it is told to the coordinator.
     """
     path = Path(path)
     lines = _lines(path)
@@ -70,7 +71,7 @@ def _places(path: Path, header: Line, columns: Columns) -> list[int]:
     for name in columns:
         if (count := header.cells.count(name)) != 1:
             wrong = f"there is no column {name!r}" if count == 0 else f"there are {count} columns {name!r}"
-            text = f"{wrong}: give it one; the header has {listed(header.cells)}."
+            text = f"{wrong} among the {len(header.cells)} of the header: give it one, by this name."
             raise DataError(path, text, line=header.number)
     return [header.cells.index(name) for name in columns]
 
@@ -100,12 +101,12 @@ def _value(cell: str, words: Mapping[str, float] | None) -> float:
         raise ValueError("a value is missing: fill it in or remove the line")
     if words is not None:
         if cell not in words:
-            raise ValueError(f"{cell!r} is not one of {listed(list(words))}")
+            raise ValueError(f"the value is not one of {listed(list(words))}")
         return words[cell]
     try:
         value = float(cell.replace("_", "?"))
     except ValueError:
-        raise ValueError(f"{cell!r} is no number: write it as 1.5 or -2e3") from None
+        raise ValueError("the value is no number: write it as 1.5 or -2e3") from None
     if not math.isfinite(value):
-        raise ValueError(f"{cell!r} is not finite: fill in a number or remove the line")
+        raise ValueError("the value is not finite: fill in a number or remove the line")
     return value

@@ -79,6 +79,14 @@ def test_a_device_without_a_line_gets_its_certificate_by_hand_and_stays(hansa, t
         assert stat.S_IMODE((home / name).stat().st_mode) == 0o600
     code, text = hansa("join", "hansa-bergen", *ENDS)
     assert code == 0 and list(Place.read(home).settings) == list(place.settings), "its settings are remembered"
+    assert hansa("join", "hansa-bergen", "task.data_dir=", "node.share=2", *ENDS)[0] == 0
+    assert list(Place.read(home).settings) == ["client.device=cpu", "node.share=2"], "and taken back one by one"
+    assert f"this device joined before: {home} is used" in hansa("join", INVITATION, *ENDS)[1]
+
+
+def test_a_device_without_a_certificate_is_told_to_repeat_with_its_invitation(hansa):
+    assert hansa("join", INVITATION, "--yes", "--request", "bergen.request")[0] == 0
+    assert "has no certificate yet: repeat the command with the invitation" in hansa("join", "hansa-bergen")[1]
 
 
 def test_what_will_run_is_shown_before_anything_is_kept(hansa, tmp_path, monkeypatch):

@@ -37,7 +37,7 @@ def order(tmp_path):
 
 def ask(order, run=7):
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, run, 1
-    return from_bytes(answer(to_bytes(stamp(Message(RecordDict(), 5, "query"), "1")), order, load))
+    return from_bytes(answer(to_bytes(stamp(Message(RecordDict(), 5, "query"), "1")), order, load)[0])
 
 
 def test_the_app_sees_both_configurations_and_its_state_of_the_run(order):

@@ -46,7 +46,10 @@ class Link:
         for name in names:
             site = self.run.site(MemoryStates(), from_seed(self.run.job.seed, "client"))
             self.devices[name] = Caller.of(self.server.port, name, answers(site, name), self.plant).call()
-        self.federation.gather(len(self.devices), SECONDS)
+        self.federation.gather(lambda: len(self.devices), SECONDS)
+
+    def leave(self, name: str) -> None:
+        self.devices.pop(name).drop()
 
     def coordinator(self) -> Coordinator:
         return Coordinator(
@@ -138,6 +141,28 @@ def test_a_client_that_is_gone_for_too_long_is_left_out_by_name_and_the_round_go
             ("hungary", "link: Gone: the line of 'hungary' has been down for 0 s")
         ]
         assert any(text.startswith("hungary is gone: ") for text in there.said)
+
+
+def test_a_run_stands_still_while_nobody_is_connected_and_says_so(plant, tmp_path):
+    with link(run_of(), plant, tmp_path) as there:
+        there.federation.presence.patience = 0.1
+        there.join("hungary")
+        there.leave("hungary")
+        waiting = threading.Thread(target=there.federation.population)
+        waiting.start()
+        end = time.monotonic() + SECONDS
+        while not there.said or "the run waits" not in there.said[-1]:
+            assert time.monotonic() < end, there.said
+            if not waiting.is_alive():
+                waiting = threading.Thread(target=there.federation.population)
+                waiting.start()
+            time.sleep(0.05)
+        assert there.said[-1] == "the run waits for clients: 0 of at least 1 are connected"
+        there.devices["hungary"] = Caller.of(
+            there.server.port, "hungary", lambda head, body: (head, body), plant
+        ).call()
+        waiting.join(SECONDS)
+        assert not waiting.is_alive() and there.federation.population() == ("hungary",)
 
 
 def test_a_client_that_is_revoked_in_mid_run_is_cut_and_the_round_goes_on_without_it_by_name(tmp_path):

@@ -123,9 +123,9 @@ def test_an_unknown_client_is_refused_and_leads_to_no_file():
         ("", None, "the file is empty"),
         (HEADER, None, "no complete row"),
         (HEADER.replace("chol,", ""), 1, "there is no column 'chol'"),
-        (HEADER + SICK + WELL.replace("Female", "F"), 3, "column 'sex': 'F' is not one of Female, Male"),
-        (HEADER + SICK.replace("233", "high"), 2, "column 'chol': 'high' is no number"),
-        (HEADER + SICK.replace("2.3,3", "2.3,7"), 2, "column 'num': '7' is not one of 0, 1, 2, 3, 4"),
+        (HEADER + SICK + WELL.replace("Female", "F"), 3, "column 'sex': the value is not one of Female, Male"),
+        (HEADER + SICK.replace("233", "high"), 2, "column 'chol': the value is no number"),
+        (HEADER + SICK.replace("2.3,3", "2.3,7"), 2, "column 'num': the value is not one of 0, 1, 2, 3, 4"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(folder, content, line, words):

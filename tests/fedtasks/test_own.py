@@ -86,7 +86,7 @@ def test_csv_bad_input_is_named(csv, tmp_path):
     with pytest.raises(DataError, match=r"has no files <plant>\.csv"):
         csv.Pumps(data_dir=str(tmp_path)).clients()
     (tmp_path / "oslo.csv").write_text("temperature,vibration,load,wear\n60,3,0.5,1\n60,3,half,1\n")
-    with pytest.raises(DataError, match=r"oslo\.csv, line 3: column 'load': 'half' is no number"):
+    with pytest.raises(DataError, match=r"oslo\.csv, line 3: column 'load': the value is no number"):
         csv.Pumps(data_dir=str(tmp_path)).data("oslo")
 
 
