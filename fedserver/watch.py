@@ -126,7 +126,7 @@ class Screen:
         )
         self.rounds, self.bars = rounds, Progress(*columns, expand=True)
         self.whole = self.bars.add_task("rounds", total=rounds)
-        self.now = self.bars.add_task("clients", total=1)
+        self.now = self.bars.add_task("clients", total=None)
         self.told, self.trouble, self.waiting = Text(), Text(style="yellow"), set[str]()
         self.live = Live(console=console or Console(stderr=True), get_renderable=self._view, refresh_per_second=8)
 
