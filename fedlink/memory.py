@@ -1,7 +1,8 @@
 """What a process gives back to the system: with chunks of a megabyte, glibc's malloc gives back and asks again all day.
 
-Fresh memory has to be cleared by the kernel first, which took a third of the coordinator's time and half of a worker's
-in rounds of 25 million parameters. Where the C library is another, nothing is changed.
+Fresh memory has to be cleared by the kernel first. In rounds of 25 million parameters (benchmarks/fleet.py) that took
+about a fifth of the coordinator's CPU, a third of an agent's and half of a worker's. Where the C library is another,
+nothing is changed.
 """
 
 from __future__ import annotations
