@@ -40,7 +40,8 @@ def answer(raw: bytes, order: Order, load: Load) -> tuple[bytes, str]:
         with stage(message.metadata.message_type):
             return to_bytes(_answer(app, message, order)), ""
     except StageFailed as failed:
-        return to_bytes(error_reply(message, str(failed))), str(failed)
+        told = f"{failed.stage}: {failed.kind}: {failed}"
+        return to_bytes(error_reply(message, told)), told
 
 
 def _answer(app: ClientApp, message: Message, order: Order) -> Message:

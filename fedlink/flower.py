@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from flwr.app import Array as FlowerArray
@@ -24,6 +24,7 @@ RAW = "hansa.raw"
 """The serialisation of an array: its entries, little-endian, in C order; nothing that could be executed."""
 TYPES = ("float32", "uint16", "uint32", "int64")
 VERSION = 1
+Parsed = TypeVar("Parsed")
 
 
 def call_messages(calls: Mapping[int, Call], seconds: float | None) -> list[Message]:
@@ -117,10 +118,7 @@ def to_bytes(message: Message) -> bytes:
 
 def from_bytes(raw: bytes) -> Message:
     """Read what ``to_bytes`` wrote; raises MalformedMessage."""
-    try:
-        return message_from_proto(ProtoMessage.FromString(raw))
-    except (DecodeError, ValueError, KeyError, TypeError) as error:
-        raise MalformedMessage(f"the bytes are no message of Flower's ({_line(str(error))}).") from None
+    return _parsed(lambda: message_from_proto(ProtoMessage.FromString(raw)), "message")
 
 
 def state_bytes(state: RecordDict) -> bytes:
@@ -131,10 +129,14 @@ def state_bytes(state: RecordDict) -> bytes:
 
 def read_state(raw: bytes) -> RecordDict:
     """Read what ``state_bytes`` wrote; raises MalformedMessage."""
+    return _parsed(lambda: recorddict_from_proto(ProtoRecordDict.FromString(raw)), "state")
+
+
+def _parsed(parse: Callable[[], Parsed], what: str) -> Parsed:
     try:
-        return recorddict_from_proto(ProtoRecordDict.FromString(raw))
+        return parse()
     except (DecodeError, ValueError, KeyError, TypeError) as error:
-        raise MalformedMessage(f"the bytes are no state of Flower's ({_line(str(error))}).") from None
+        raise MalformedMessage(f"the bytes are no {what} of Flower's ({_line(str(error))}).") from None
 
 
 def error_reply(to: Message, text: str) -> Message:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
+from types import SimpleNamespace
 
 from hansa.fedlink import memory
 
@@ -35,5 +36,14 @@ def test_what_is_kept_is_not_cleared_again():
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    told = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=lambda *option: told.append(option)))
+    monkeypatch.setattr(sys, "platform", "darwin")
     memory.keep_all()
+    assert told == [], "its mallopt, if it has one, is another"
+    monkeypatch.setattr(sys, "platform", "linux")
+    memory.keep_all()
+    assert len(told) == 2
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
+    memory.keep_all()
+    assert len(told) == 2, "musl has none"
