@@ -3,6 +3,7 @@
 ClientError
 ├── SettingsError   settings of local training that cannot be followed
 ├── StateLost       a client's state that should be here and is not
+├── UnsteadyModel   a model whose steps change in a way that only Python knows of
 ├── NotApproved     a task that nobody approved at this place, or not in this form
 └── StageFailed     work that raised an error; says in which stage, and of what type
 """
@@ -28,6 +29,10 @@ class SettingsError(ClientError):
 
 class StateLost(ClientError):
     """A client was counted with a state that is no longer here."""
+
+
+class UnsteadyModel(ClientError):
+    """A model whose steps change in a way that only Python knows of."""
 
 
 class NotApproved(ClientError):

@@ -37,15 +37,17 @@ class Optimiser:
             self._steps = [torch.zeros(()) for _ in self.parameters]
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, grad: Sequence[Tensor | None]) -> None:
         """Move the parameters that have gradients."""
-        there = [i for i, p in enumerate(self.parameters) if p.grad is not None]
-        parameters = [self.parameters[i].data for i in there]
-        gradients = [g for i in there if (g := self.parameters[i].grad) is not None]
-        if self.settings.optimiser == "sgd":
-            self._sgd(there, parameters, gradients)
-        else:
+        there = [i for i, gradient in enumerate(grad) if gradient is not None]
+        parameters: list[Tensor] = [self.parameters[i] for i in there]
+        gradients = [gradient for gradient in grad if gradient is not None]
+        if self.settings.optimiser != "sgd":
             self._adam(there, parameters, gradients)
+        elif self.settings.momentum or self.settings.weight_decay:
+            self._sgd(there, parameters, gradients)
+        elif there:
+            torch._foreach_add_(parameters, gradients, alpha=-self.rate)
 
     def _sgd(self, there: list[int], parameters: list[Tensor], gradients: list[Tensor]) -> None:
         momenta = [self._momenta[i] for i in there]
