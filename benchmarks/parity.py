@@ -41,8 +41,8 @@ def script() -> ModuleType:
 
 
 def simulated(settings: tuple[str, ...], folder: Path) -> dict[str, Any]:
-    runner = prepare(*compose([*settings, f"run_dir={folder}"]))
-    runner.carry_out()
+    with prepare(*compose([*settings, f"run_dir={folder}"])) as runner:
+        runner.carry_out()
     return runner.summary
 
 

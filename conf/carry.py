@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -29,28 +30,32 @@ def runner(
     federation: Federation,
     *,
     run_id: str,
-    key: str,
+    own: bytes,
     view: View,
     clock: Callable[[], float],
     gather: Callable[[], None] = lambda: None,
+    told: Mapping[str, Any] | None = None,
 ) -> Runner:
-    """Make the run's directory and all that carries it out; ``key`` is what ``coordinator_key`` is by default."""
+    """Make the run's directory and all that carries it out; ``own`` is the coordinator's key."""
     directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{run.job.task}-{run.job.strategy_name}"))
     directory.config(OmegaConf.to_yaml(config, resolve=True))
     coordinator = Coordinator(
         job=run.job,
         federation=federation,
         run=run_id,
-        own=_key(config, key),
+        own=own,
         clock=clock,
         watch=view,
         server_sums=run.server_sums(),
     )
-    return Runner(coordinator=coordinator, directory=directory, view=view, clock=clock, gather=gather)
+    return Runner(coordinator=coordinator, directory=directory, view=view, clock=clock, gather=gather, told=told or {})
 
 
-def _key(config: DictConfig, default: str) -> bytes:
-    """Return the coordinator's secret key: from the seed where runs must repeat, else from the operating system."""
+def coordinator_key(config: DictConfig, default: str) -> bytes:
+    """Return the coordinator's secret key: from the seed where runs must repeat, else from the operating system.
+
+    ``default`` is what ``coordinator_key`` is where it is empty.
+    """
     kind = config.coordinator_key or default
     if kind not in ("seed", "entropy"):
         raise WrongValue(f"coordinator_key={kind}: it is seed or entropy.")

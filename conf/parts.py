@@ -1,6 +1,6 @@
 """Which settings are whose: a place's own, or of the run's operation. All others are of the learning."""
 
-SITE = frozenset({"client.device", "task.data_dir", "run_dir", "federation"})
+SITE = frozenset({"client.device", "task.data_dir", "run_dir", "federation", "workers", "debug", "state_memory"})
 """Settings that are each place's own and never leave it."""
 
 OPERATION = frozenset(

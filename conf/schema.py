@@ -31,6 +31,9 @@ class RunSettings:
     rounds: int = MISSING
     clients: int | None = MISSING
     federation: str = MISSING
+    workers: int | None = MISSING
+    debug: bool = MISSING
+    state_memory: float = MISSING
     coordinator_key: str | None = MISSING
     lost_rounds: int = MISSING
     start_with: int | None = MISSING

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from hansa.conf.carry import new_run_id, runner
+from hansa.conf.carry import coordinator_key, new_run_id, runner
 from hansa.conf.components import is_file
 from hansa.conf.compose import compose, own_code
 from hansa.conf.errors import WrongValue
@@ -160,7 +160,16 @@ def _runner(asked: Asked, config: DictConfig, run: Run, run_id: str, server: Ser
         view.say(f"waiting for {least()} client{'s'[: least() != 1]}{whom}")
         federation.gather(least, config.start_within)
 
-    made = runner(run, config, federation, run_id=run_id, key="entropy", view=view, clock=time.monotonic, gather=gather)
+    made = runner(
+        run,
+        config,
+        federation,
+        run_id=run_id,
+        own=coordinator_key(config, "entropy"),
+        view=view,
+        clock=time.monotonic,
+        gather=gather,
+    )
     return made
 
 

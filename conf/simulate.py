@@ -7,7 +7,9 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import hydra
 import torch
@@ -16,14 +18,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from hansa.conf.carry import new_run_id, runner
+from hansa.conf.carry import coordinator_key, new_run_id, runner
 from hansa.conf.compose import explain, own_code
-from hansa.conf.errors import WrongValue
 from hansa.conf.run import assemble
-from hansa.fedclient.state import MemoryStates
 from hansa.fedserver.runner import Runner, View
 from hansa.fedserver.watch import Lines, Screen
-from hansa.simulations.inline import Inline
+from hansa.simulations.engines import choose, start
+from hansa.simulations.states import SharedStates
 from hansa.strategies.keys import from_seed
 
 
@@ -62,24 +63,38 @@ class _Carried(BaseException):
 def _simulate(config: DictConfig) -> None:
     choices = {str(group): str(choice) for group, choice in HydraConfig.get().runtime.choices.items()}
     try:
-        carrying = prepare(config, choices)
-        try:
-            carrying.carry_out()
-        finally:
-            print(json.dumps(carrying.summary), flush=True)
+        with prepare(config, choices) as carrying:
+            try:
+                carrying.carry_out()
+            finally:
+                print(json.dumps(carrying.summary), flush=True)
     except Exception as error:
         raise _Carried(error) from error
 
 
-def prepare(config: DictConfig, choices: Mapping[str, str]) -> Runner:
-    """Build everything of a simulated run, and its directory."""
-    if config.federation != "inline":
-        raise WrongValue(f"federation={config.federation}: it is inline.")
-    run = assemble(config, choices)
-    names = run.work.task.clients()
-    site = run.site(MemoryStates(), from_seed(run.job.seed, "client"))
-    view: View = Screen(run.job.rounds) if sys.stderr.isatty() else Lines(run.job.rounds)
-    federation = Inline(site, tuple(sorted(names)))
-    made = runner(run, config, federation, run_id=new_run_id(), key="seed", view=view, clock=time.perf_counter)
-    print(f"results go to {made.directory.path}", file=sys.stderr)
-    return made
+@contextmanager
+def prepare(config: DictConfig, choices: Mapping[str, str]) -> Iterator[Runner]:
+    """Build everything of a simulated run, its engine and its directory; the engine ends with the context."""
+    run, run_id = assemble(config, choices), new_run_id()
+    names, own = tuple(sorted(run.work.task.clients())), coordinator_key(config, "seed")
+    with _states(config, run_id) as states:
+        site = run.site(states, from_seed(run.job.seed, "client"))
+        choice = choose(config.federation, config.workers, config.debug, run.job, site, names)
+        view: View = Screen(run.job.rounds) if sys.stderr.isatty() else Lines(run.job.rounds)
+        with closing(start(choice, site, own, names, config.debug)) as engine:
+            made = runner(
+                run, config, engine, run_id=run_id, own=own, view=view, clock=time.perf_counter, told=choice.told
+            )
+            print(f"results go to {made.directory.path}", file=sys.stderr)
+            print(f"federation={choice.engine}: {choice.why}", file=sys.stderr)
+            yield made
+
+
+@contextmanager
+def _states(config: DictConfig, run_id: str) -> Iterator[SharedStates]:
+    """Keep clients' states for a run: in memory, and where they are large on the disk that results go to."""
+    memory = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())
+    disk = Path(config.run_dir).parent if config.run_dir else Path("runs")
+    states = SharedStates(memory / f"hansa-{run_id}", disk / f".states-{run_id}", int(config.state_memory * 2**30))
+    with closing(states):
+        yield states

@@ -33,13 +33,17 @@ class Site:
 
     def answer(self, call: Call, client: str) -> Reply:
         """Answer one call to one client."""
-        if (greeted := greeting(call, client, self.settings, self.digest)) is not None:
-            return greeted
         try:
-            row, staged = self._answer(call, client)
+            return self.work_on(call, client)
         except StageFailed as failed:
             failure = Failure(stage=failed.stage, kind=failed.kind, text=str(failed))
             return Reply.to(call, client, self.digest, failure=failure)
+
+    def work_on(self, call: Call, client: str) -> Reply:
+        """Answer one call to one client; raises StageFailed."""
+        if (greeted := greeting(call, client, self.settings, self.digest)) is not None:
+            return greeted
+        row, staged = self._answer(call, client)
         return Reply.to(call, client, self.digest, row=row, staged=staged)
 
     def _answer(self, call: Call, client: str) -> tuple[Array | None, bool]:

@@ -77,12 +77,16 @@ class MemoryStates:
 
 @dataclass(frozen=True)
 class DiskStates:
-    """States under a directory, as ``run/client/slot.safetensors``; each write replaces a file as a whole."""
+    """States under a directory, as ``run/client/slot.safetensors``; each write replaces a file as a whole.
+
+    ``lasting`` states are on the disk, and not only in the system's memory, before a write is over.
+    """
 
     root: Path
+    lasting: bool = True
 
     def read(self, run: str, client: str, slot: str) -> Version | None:
-        path = self._path(run, client, slot)
+        path = self.path(run, client, slot)
         if not path.exists():
             return None
         try:
@@ -93,18 +97,20 @@ class DiskStates:
         return Version((round, request), arrays)
 
     def write(self, run: str, client: str, slot: str, version: Version | None) -> None:
-        path = self._path(run, client, slot)
+        path = self.path(run, client, slot)
         if version is None:
             path.unlink(missing_ok=True)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(".new")
         save_file({**version.states, "hansa.tag": np.array(version.tag, np.int64)}, fresh)
-        with fresh.open("rb") as written:
-            os.fsync(written.fileno())
+        if self.lasting:
+            with fresh.open("rb") as written:
+                os.fsync(written.fileno())
         fresh.replace(path)
 
-    def _path(self, run: str, client: str, slot: str) -> Path:
+    def path(self, run: str, client: str, slot: str) -> Path:
+        """Return the file of a state."""
         return self.root / _folder(run) / _folder(client) / f"{slot}.safetensors"
 
 

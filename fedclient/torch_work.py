@@ -113,6 +113,16 @@ class TorchWork:
 
         return evaluate
 
+    def shapes(self, client: str) -> str:
+        """Say in words what a client's first batch and the model look like."""
+        tensors = ", ".join(f"{entry.name} {list(entry.shape)}" for entry in self.layout.entries)
+        try:
+            x, y = pick(self.data(client).train, np.arange(1), "cpu")
+        except Exception as error:  # noqa: BLE001 - this is said of a client that has failed already
+            return f"its data cannot be read ({type(error).__name__}); the model has {tensors}"
+        inputs, targets = f"{list(x.shape[1:])} {x.dtype}", f"{list(y.shape[1:])} {y.dtype}"
+        return f"an input is {inputs}, a target {targets}; the model has {tensors}"
+
     def _data(self, name: str) -> Data:
         with stage("loading data"):
             return self.task.data(name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 from hansa.strategies.types import Array, Row, Tree
@@ -36,6 +38,30 @@ class Call:
     @property
     def tag(self) -> Tag:
         return self.round, self.request
+
+
+@dataclass(frozen=True)
+class Calls(Mapping[str, Call]):
+    """One request to many clients: ``call`` to each of the names, with the request that ``counted`` it last."""
+
+    call: Call
+    names: Sequence[str]
+    counted: Mapping[str, Tag]
+
+    def __getitem__(self, name: str) -> Call:
+        if name not in self._asked:
+            raise KeyError(name)
+        return dataclasses.replace(self.call, counted=self.counted[name]) if name in self.counted else self.call
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def _asked(self) -> frozenset[str]:
+        return frozenset(self.names)
 
 
 @dataclass(frozen=True, kw_only=True)

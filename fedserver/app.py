@@ -15,7 +15,7 @@ import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from hansa.conf.carry import runner
+from hansa.conf.carry import coordinator_key, runner
 from hansa.conf.compose import compose
 from hansa.conf.run import assemble
 from hansa.conf.wire import words
@@ -48,7 +48,7 @@ def main(grid: Grid, context: Context) -> None:
         config,
         federation,
         run_id=run_id,
-        key="entropy",
+        own=coordinator_key(config, "entropy"),
         view=Lines(job.rounds),
         clock=time.monotonic,
         gather=lambda: federation.gather(least, config.start_within),

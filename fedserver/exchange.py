@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
-from hansa.fedlink.messages import SETTLE, Call, Reply, Tag
-from hansa.fedserver.errors import Refused
+from hansa.fedlink.messages import SETTLE, Call, Calls, Reply, Tag
 from hansa.fedserver.federation import Federation
 from hansa.fedserver.job import Job
-from hansa.fedserver.records import Refusal, RoundRecord, Watcher
-from hansa.fedserver.screening import screen
-from hansa.strategies import Context, Released, Request, RoundLost, SumError, Totals
+from hansa.fedserver.records import RoundRecord, Watcher
+from hansa.fedserver.tally import Part, Tally
+from hansa.strategies import Context, Released, Request, RoundLost, Totals
 from hansa.strategies.pipeline import Names
 from hansa.strategies.types import Array, Tree
-
-Group: TypeAlias = Callable[[str], int]
-LONGEST = 500
-"""Characters of a refusal that are kept."""
 
 
 @dataclass(kw_only=True)
@@ -47,15 +40,16 @@ class Exchange:
         end, ctx = self.job.endpoints[request.endpoint], self.context(record.round, record.requests)
         record.requests += 1
         calls = self._calls(request.endpoint, request.payload, names, (ctx.round, ctx.request), fitted)
-        totals = end.aggregator.empty(end.pipeline.wire, names)
-        group = functools.partial(end.aggregator.group, names=names, ctx=ctx)
+        tally = Tally.of(end, ctx, calls, names, self.job.settings)
         self.watch.opened(record, request.endpoint, names)
         record.bytes_down += len(names) * (fitted.nbytes + sum(array.nbytes for array in request.payload.values()))
-        for reply in self.federation.ask(calls, self.job.cohort.deadline):
-            self._count(reply, calls, totals, group, record)
-            del reply  # its row must be gone before the next one comes
-        self._enough(totals, names, record)
-        return end.release(totals, ctx)
+        for came in self.federation.ask(calls, self.job.cohort.deadline):
+            self._take(came, tally, record)
+            del came  # its row must be gone before the next one comes
+        record.bytes_up += tally.bytes_up
+        self.counted |= dict.fromkeys(tally.staged, (ctx.round, ctx.request))
+        self._enough(tally.totals, names, record)
+        return end.release(tally.totals, ctx)
 
     def forget(self, before: Mapping[str, Tag]) -> None:
         """Go back to whom was counted before a lost round, but for clients that know already that they were."""
@@ -68,37 +62,32 @@ class Exchange:
         for _ in self.federation.ask(calls, self.job.cohort.deadline):
             pass
 
-    def _calls(self, endpoint: str, payload: Tree, names: Names, tag: Tag, fitted: Array | None) -> dict[str, Call]:
-        self._told |= {name: self.counted[name] for name in names if name in self.counted}
-        return {
-            name: Call(
-                endpoint=endpoint,
-                run=self.run,
-                round=tag[0],
-                request=tag[1],
-                digest=self.job.digest,
-                counted=self.counted.get(name),
-                payload=payload,
-                fitted=fitted if fitted is not None and fitted.size else None,
-            )
-            for name in names
-        }
+    def _calls(self, endpoint: str, payload: Tree, names: Names, tag: Tag, fitted: Array | None) -> Calls:
+        counted = {name: self.counted[name] for name in names if name in self.counted} if self.counted else {}
+        self._told |= counted
+        call = Call(
+            endpoint=endpoint,
+            run=self.run,
+            round=tag[0],
+            request=tag[1],
+            digest=self.job.digest,
+            payload=payload,
+            fitted=fitted if fitted is not None and fitted.size else None,
+        )
+        return Calls(call, names, counted)
 
-    def _count(
-        self, reply: Reply, calls: Mapping[str, Call], totals: Totals, group: Group, record: RoundRecord
-    ) -> None:
-        try:
-            row_D = screen(reply, calls, self.job.settings)
-            totals.add(reply.client, row_D, group(reply.client))
-        except (Refused, SumError) as error:
-            refusal = Refusal(reply.client, _line(error))
+    def _take(self, came: Reply | Part, tally: Tally, record: RoundRecord) -> None:
+        if isinstance(came, Part):
+            tally.merge(came)
+            left_out, done = came.refused, came.done
+        else:
+            refusal = tally.take(came)
+            left_out, done = ([refusal], []) if refusal else ([], [came.client])
+        for refusal in left_out:
             record.refused.append(refusal)
             self.watch.refused(record, refusal)
-            return
-        record.bytes_up += row_D.nbytes
-        if reply.staged:
-            self.counted[reply.client] = reply.tag
-        self.watch.answered(record, reply.client)
+        for name in done:
+            self.watch.answered(record, name)
 
     def _enough(self, totals: Totals, names: Names, record: RoundRecord) -> None:
         if len(totals.names) >= min(self.job.cohort.min, len(names)) and totals.names:
@@ -109,9 +98,3 @@ class Exchange:
             f"{len(totals.names)} of {len(names)} clients answered and cohort.min={self.job.cohort.min}; "
             f"missing {'; '.join(told[:3])}{f' and {len(told) - 3} more' if len(told) > 3 else ''}."
         )
-
-
-def _line(error: Exception) -> str:
-    """Write an error in one line of bounded length, whatever a client put into it."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from hansa.fedlink.messages import Call, Reply
+from hansa.fedlink.messages import Calls, Reply
+from hansa.fedserver.tally import Part
 from hansa.strategies.pipeline import Names
 
 
@@ -16,9 +17,10 @@ class Federation(Protocol):
         """Return the names of the clients that are there now, sorted."""
         ...
 
-    def ask(self, calls: dict[str, Call], seconds: float | None) -> Iterator[Reply]:
+    def ask(self, calls: Calls, seconds: float | None) -> Iterator[Reply | Part]:
         """Send each named client its call; yield replies as they come, until all have or ``seconds`` are over.
 
-        Replies may be missing, late, doubled or forged: whoever reads them screens them.
+        Replies may be missing, late, doubled or forged: whoever reads them screens them. A federation on one machine
+        may screen and add up by itself, with a ``Tally``, and yield parts of the total.
         """
         ...

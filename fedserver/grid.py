@@ -56,7 +56,7 @@ class GridFederation:
         while (len(self.population()) < least or self._greeted) and self.clock() < end:
             self.sleep(LONGEST)
 
-    def ask(self, calls: dict[str, Call], seconds: float | None) -> Iterator[Reply]:
+    def ask(self, calls: Mapping[str, Call], seconds: float | None) -> Iterator[Reply]:
         names = {self.nodes[name]: name for name in calls if name in self.nodes}
         for node, message in self._exchange({node: calls[name] for node, name in names.items()}, seconds):
             yield self._read(message, names[node], calls[names[node]])

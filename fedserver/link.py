@@ -59,7 +59,7 @@ class LinkFederation:
             self._read(self.server.events.get())
         return self.presence.here()
 
-    def ask(self, calls: dict[str, Call], seconds: float | None) -> Iterator[Reply]:
+    def ask(self, calls: Mapping[str, Call], seconds: float | None) -> Iterator[Reply]:
         end = None if seconds is None else self.clock() + seconds
         try:
             yield from self._submit(calls)

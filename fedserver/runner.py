@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
@@ -37,7 +37,8 @@ class View(Watcher, Protocol):
 class Runner:
     """One run with its directory and its view; ``summary`` is complete once ``carry_out`` has ended.
 
-    ``gather`` waits for the clients that the run begins with.
+    ``gather`` waits for the clients that the run begins with. The summary begins with the run's own, and ends with
+    what is ``told`` of where its clients are.
     """
 
     coordinator: Coordinator
@@ -45,6 +46,7 @@ class Runner:
     view: View
     clock: Callable[[], float]
     gather: Callable[[], None] = lambda: None
+    told: Mapping[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     _saved: tuple[Array, ...] | None = None
     """The shared and the fitted parameters that are on disk; nobody writes into them any more."""
@@ -98,6 +100,7 @@ class Runner:
             "clients": max((record.cohort for record in records), default=0),
             "failures": sum(len(record.refused) for record in records),
             "stopped": stopped,
+            **self.told,
         }
 
     def _parameters(self) -> tuple[Array, ...]:

@@ -5,20 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hansa.fedclient.errors import StageFailed
 from hansa.fedclient.site import Site
-from hansa.fedlink.messages import Call, Reply
+from hansa.fedlink.messages import Call, Calls, Reply
+from hansa.simulations.errors import ClientFailed
 from hansa.strategies.pipeline import Names
 
 
 @dataclass(frozen=True)
 class Inline:
-    """A ``Federation`` of the clients of one site."""
+    """A ``Federation`` of the clients of one site. With ``debug`` a client's error ends the run and says all."""
 
     site: Site
     names: Names
+    debug: bool = False
 
     def population(self) -> Names:
         return self.names
 
-    def ask(self, calls: dict[str, Call], seconds: float | None) -> Iterator[Reply]:
-        return (self.site.answer(call, name) for name, call in calls.items())
+    def ask(self, calls: Calls, seconds: float | None) -> Iterator[Reply]:
+        answer = self._answer if self.debug else self.site.answer
+        return (answer(call, name) for name, call in calls.items())
+
+    def close(self) -> None:
+        """Nothing: it is this process."""
+
+    def _answer(self, call: Call, client: str) -> Reply:
+        """Answer a call, or raise ClientFailed from the error itself."""
+        try:
+            return self.site.work_on(call, client)
+        except StageFailed as failed:
+            raise ClientFailed(
+                f"client {client!r}, round {call.round}, {call.endpoint}, stage {failed.stage!r}: {failed.kind}: "
+                f"{failed}; {self.site.work.shapes(client)}"
+            ) from failed.__cause__

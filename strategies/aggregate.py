@@ -49,12 +49,11 @@ class Aggregator:
         """Return the group of a client of the addressed names, which are sorted."""
         return bisect.bisect_left(names, client) if self.groups == 0 else ctx.group(client, self.groups)
 
-    def empty(self, spec: Spec, names: Names) -> Totals:
-        """Return totals of nobody for a request to these names."""
+    def empty(self, spec: Spec, names: Names, sum_GD: Array | None = None) -> Totals:
+        """Return totals of nobody for a request to these names, in memory of zeros that is given, or in new."""
         groups = self.groups or len(names)
-        return Totals(
-            spec=spec, sum_GD=exact.zeros(spec, groups), count_G=np.zeros(groups, np.int64), names=frozenset()
-        )
+        sum_GD = exact.zeros(spec, groups) if sum_GD is None else sum_GD
+        return Totals(spec=spec, sum_GD=sum_GD, count_G=np.zeros(groups, np.int64), names=set())
 
 
 SUM = Aggregator()
@@ -70,14 +69,14 @@ class Totals:
     spec: Spec
     sum_GD: Array
     count_G: Array
-    names: frozenset[str]
+    names: set[str]
 
     def add(self, client: str, row_D: Row, group: int) -> None:
         """Add one row in place; raises SumError and adds nothing where it must not enter."""
-        self._room(frozenset({client}))
+        self._room({client})
         exact.add(self.spec, self.sum_GD[group], row_D)
         self.count_G[group] += 1
-        self.names |= {client}
+        self.names.add(client)
 
     def merge(self, other: Totals) -> None:
         """Add the totals of other clients in place; raises SumError for a client that is in both."""
@@ -86,7 +85,7 @@ class Totals:
         self.count_G += other.count_G
         self.names |= other.names
 
-    def _room(self, names: frozenset[str]) -> None:
+    def _room(self, names: set[str]) -> None:
         if twice := self.names & names:
             raise SumError(f"client {min(twice)!r} is in the sum already: a client counts once a request.")
         if len(self.names) + len(names) > self.spec.cohort.max:

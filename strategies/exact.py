@@ -40,9 +40,14 @@ def chunks(spec: Spec) -> Iterator[tuple[Channel, float, slice]]:
             yield channel, scale, slice(start, min(start + CHUNK, where.stop))
 
 
+def kind(spec: Spec) -> np.dtype[np.generic]:
+    """Return the type of a total: int64 for reals, the ring's own type otherwise."""
+    return np.dtype(np.int64) if spec.domain == "real" else spec.dtype
+
+
 def zeros(spec: Spec, groups: int) -> Array:
-    """Return an empty total of shape (G, D): int64 for reals, the ring's own type otherwise."""
-    return np.zeros((groups, spec.dim), np.int64 if spec.domain == "real" else spec.dtype)
+    """Return an empty total of shape (G, D)."""
+    return np.zeros((groups, spec.dim), kind(spec))
 
 
 def add(spec: Spec, total_D: Array, row_D: Row) -> None:

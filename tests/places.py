@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hansa.conf.compose import compose
@@ -43,7 +43,7 @@ class Tampered:
     def population(self) -> Names:
         return self.inner.population()
 
-    def ask(self, calls: dict[str, Call], seconds: float | None) -> Iterator[Reply]:
+    def ask(self, calls: Mapping[str, Call], seconds: float | None) -> Iterator[Reply]:
         for reply in self.inner.ask(calls, seconds):
             yield from self.change(reply, calls[reply.client])
 

@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
 def simulated(folder: Path, *settings: str) -> str:
-    runner = prepare(*compose([*settings, f"run_dir={folder}"]))
-    runner.carry_out()
+    with prepare(*compose([*settings, f"run_dir={folder}"])) as runner:
+        runner.carry_out()
     return str(runner.summary["model_sha256"])
 
 

@@ -39,8 +39,8 @@ def superlink(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, A
 def test_superlink_learns_the_model_of_the_simulation(
     superlink: dict[str, dict[str, Any]], tmp_path: Path, case: str
 ) -> None:
-    runner = prepare(*compose([*SETTINGS, *CASES[case], f"run_dir={tmp_path / 'run'}"]))
-    runner.carry_out()
+    with prepare(*compose([*SETTINGS, *CASES[case], f"run_dir={tmp_path / 'run'}"])) as runner:
+        runner.carry_out()
     there, here = superlink[case], runner.summary
     assert there["stopped"] == here["stopped"] == "finished"
     assert there["failures"] == here["failures"] == 0

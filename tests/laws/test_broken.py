@@ -139,8 +139,8 @@ class Floats(Totals):
 class Floating(Aggregator):
     """Uses them."""
 
-    def empty(self, spec, names):
-        return Floats(**vars(super().empty(spec, names)))
+    def empty(self, spec, names, sum_GD=None):
+        return Floats(**vars(super().empty(spec, names, sum_GD)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,78 @@
+"""A worker's bench: it answers the calls that it takes, adds their rows up by itself, and tells one total."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hansa.fedclient.site import Site
+from hansa.fedlink.messages import SETTLE, Call, Calls, Tag
+from hansa.fedserver.records import Refusal
+from hansa.fedserver.tally import Tally
+from hansa.simulations.sheet import Sheet
+from hansa.strategies import Context
+from hansa.strategies.types import Array
+
+FITTED, PAYLOAD = "fitted", "payload."
+"""Names in the sheet of what all clients of a request get."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A request as workers get it: ``call`` is without its arrays, which lie in shared memory."""
+
+    call: Call
+    names: Sequence[str]
+    counted: Mapping[str, Tag]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folded:
+    """A worker's share of a request, without the sums, which lie in its sheet."""
+
+    count_G: Array
+    names: set[str]
+    refused: list[Refusal]
+    staged: list[str]
+    bytes_up: int
+
+
+@dataclass
+class Bench:
+    """A ``Crew`` of one site; ``own`` is the coordinator's key, which gives clients their groups."""
+
+    site: Site
+    own: bytes
+    calls: Calls = field(init=False)
+    tally: Tally | None = field(init=False)
+
+    def start(self, job: Asked, shared: Sequence[Sheet], own: Sheet) -> None:
+        arrays, call = shared[0].arrays(), job.call
+        payload = {name.removeprefix(PAYLOAD): array for name, array in arrays.items() if name != FITTED}
+        call = dataclasses.replace(call, payload=payload, fitted=arrays.get(FITTED))
+        self.calls = Calls(call, job.names, job.counted)
+        self.tally = None
+        if call.endpoint != SETTLE:
+            end = self.site.endpoints[call.endpoint]
+            ctx = Context(round=call.round, request=call.request, public=self.site.public, own=self.own)
+            sum_GD = (own if end.aggregator.groups else shared[1]).array("sum")
+            self.tally = Tally.of(end, ctx, self.calls, tuple(job.names), self.site.settings, sum_GD)
+
+    def do(self, item: int) -> bool:
+        name = self.calls.names[item]
+        reply = self.site.answer(self.calls[name], name)
+        return self.tally is not None and self.tally.take(reply) is None
+
+    def finish(self) -> Folded:
+        if (tally := self.tally) is None:
+            return Folded(count_G=np.zeros(0, np.int64), names=set(), refused=[], staged=[], bytes_up=0)
+        return Folded(
+            count_G=tally.totals.count_G,
+            names=tally.totals.names,
+            refused=tally.refused,
+            staged=tally.staged,
+            bytes_up=tally.bytes_up,
+        )

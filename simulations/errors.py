@@ -1,0 +1,25 @@
+"""What can go wrong with a federation on one machine.
+
+SimulationError
+├── EngineError    an engine that cannot do this work, or is not there
+├── WorkerDied     worker processes that die over one and the same client
+└── ClientFailed   a client's work that raised an error, under debug=true
+"""
+
+from __future__ import annotations
+
+
+class SimulationError(Exception):
+    """The root: every message says what, where, and the remedy."""
+
+
+class EngineError(SimulationError):
+    """An engine that cannot do this work, or is not there."""
+
+
+class WorkerDied(SimulationError):
+    """Worker processes that die over one and the same client."""
+
+
+class ClientFailed(SimulationError):
+    """A client's work that raised an error."""

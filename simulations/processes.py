@@ -1,0 +1,105 @@
+"""The federation of worker processes: the model in shared memory, and one partial total back from each worker."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from hansa.fedlink.messages import SETTLE, Calls
+from hansa.fedserver.tally import Part
+from hansa.simulations.bench import FITTED, PAYLOAD, Asked, Bench, Folded
+from hansa.simulations.pool import Done, Lost, Pool, Result
+from hansa.simulations.sheet import Plan, Sheet, copied, plan
+from hansa.strategies import Endpoint, Totals, exact
+from hansa.strategies.pipeline import Names
+
+
+@dataclass
+class Processes:
+    """A ``Federation`` of ``workers`` forked processes; the total is the same to the bit for any number of them."""
+
+    bench: Bench
+    names: Names
+    workers: int
+    pool: Pool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pool = Pool(self.bench, self.workers)
+
+    def population(self) -> Names:
+        return self.names
+
+    def ask(self, calls: Calls, seconds: float | None) -> Iterator[Part]:
+        request = _Request(self.bench, calls)
+        try:
+            for event in self.pool.work(request.job(), len(calls), request.shared, request.own, seconds):
+                if isinstance(event, Done):
+                    yield Part(done=[calls.names[item] for item in event.items])
+                elif isinstance(event, Lost):
+                    request.lose(event)
+                else:
+                    request.add(event)
+            if calls.call.endpoint != SETTLE:
+                yield request.part()
+        finally:
+            for sheet in request.shared:
+                sheet.close()
+
+    def close(self) -> None:
+        self.pool.close()
+
+
+class _Request:
+    """One request on its way through the workers."""
+
+    def __init__(self, bench: Bench, calls: Calls) -> None:
+        self.calls, call = calls, calls.call
+        arrays = {PAYLOAD + name: array for name, array in call.payload.items()}
+        self.shared = [copied(arrays if call.fitted is None else {**arrays, FITTED: call.fitted})]
+        self.own: Plan = {}
+        self.totals: Totals | None = None
+        self.folded: list[Folded] = []
+        if call.endpoint != SETTLE:
+            self._lay_out(bench.site.endpoints[call.endpoint])
+
+    def _lay_out(self, end: Endpoint) -> None:
+        """Give each worker room for its sums; rows have one writer each, so that one room is enough for all."""
+        self.spec, groups = end.pipeline.wire, end.aggregator.groups
+        sums = plan({"sum": ((groups or len(self.calls), self.spec.dim), exact.kind(self.spec))})
+        if groups:
+            self.own = sums
+        else:
+            self.shared.append(Sheet.new(sums))
+            self.totals = end.aggregator.empty(self.spec, tuple(self.calls.names), self.shared[1].array("sum"))
+
+    def job(self) -> Asked:
+        call = dataclasses.replace(self.calls.call, payload={}, fitted=None)
+        return Asked(call=call, names=self.calls.names, counted=self.calls.counted)
+
+    def lose(self, lost: Lost) -> None:
+        """Forget what a dead worker may have written of these clients' rows."""
+        if self.totals is not None and not self.own:
+            self.totals.sum_GD[lost.items] = 0
+
+    def add(self, result: Result) -> None:
+        share: Folded = result.value
+        self.folded.append(share)
+        if self.own:
+            sum_GD = result.own.array("sum")
+            totals = Totals(spec=self.spec, sum_GD=sum_GD, count_G=share.count_G, names=share.names)
+            if self.totals is None:
+                self.totals = totals
+            else:
+                self.totals.merge(totals)
+        elif self.totals is not None:
+            self.totals.count_G += share.count_G
+            self.totals.names |= share.names
+
+    def part(self) -> Part:
+        return Part(
+            totals=self.totals,
+            refused=[refusal for share in self.folded for refusal in share.refused],
+            staged=[name for share in self.folded for name in share.staged],
+            bytes_up=sum(share.bytes_up for share in self.folded),
+        )
