@@ -21,6 +21,7 @@ NAMES = ("hidden.weight", "hidden.bias", "logit.weight", "logit.bias", "standard
 FILLING = """
 from dataclasses import dataclass
 import resource
+import torch
 from hansa.fedtasks.heart_disease import HeartDisease
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class Filling(HeartDisease):
         calls.append(1)
         if len(calls) == 40:
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.room, self.room))
-        return super().loss(outputs, targets)
+        return super().loss(outputs, targets) + 0 * torch.rand(())  # what is random is called at every step
 
 calls = []
 """
@@ -56,7 +57,7 @@ def lines(folder: Path) -> list[dict[str, int]]:
 def test_a_disk_that_fills_ends_the_run_in_one_line_and_keeps_the_last_good_model(tmp_path, net, room, file):
     (tmp_path / "mine.py").write_text(FILLING)
     own = ["task=./mine.py:Filling", f"task.net={net}", f"task.room={room}"]
-    words = ["simulate", *own, "rounds=50", "evaluation.every=0", "run_dir=run"]
+    words = ["simulate", *own, "rounds=50", "evaluation.every=0", "federation=inline", "run_dir=run"]
     done = subprocess.run(
         [sys.executable, "-c", CODE, *words], cwd=tmp_path, capture_output=True, text=True, check=False
     )
