@@ -12,7 +12,7 @@ from hansa.conf import join, main
 from hansa.fedclient.place import Place
 
 TASK = "class Pumps:\n    pass  # only read, never run here \x1b[8mhidden\n"
-ENDS = ("--once", "once_after=0.1")
+ENDS = ("--once", "once_after=0.5")
 
 
 @pytest.fixture
