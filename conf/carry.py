@@ -35,9 +35,13 @@ def runner(
     clock: Callable[[], float],
     gather: Callable[[], None] = lambda: None,
     told: Mapping[str, Any] | None = None,
+    patience: float = 0.0,
 ) -> Runner:
-    """Make the run's directory and all that carries it out; ``own`` is the coordinator's key."""
-    directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{run.job.task}-{run.job.strategy_name}"))
+    """Make the run's directory and all that carries it out; ``own`` is the coordinator's key.
+
+    ``told`` and ``patience`` are those of ``Runner`` and ``RunDirectory``.
+    """
+    directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{run.job.task}-{run.job.strategy_name}"), patience)
     directory.config(OmegaConf.to_yaml(config, resolve=True))
     coordinator = Coordinator(
         job=run.job,

@@ -23,9 +23,12 @@ from hansa.conf.compose import explain, own_code
 from hansa.conf.run import assemble
 from hansa.fedserver.runner import Runner, View
 from hansa.fedserver.watch import Lines, Screen
-from hansa.simulations.engines import choose, start
+from hansa.simulations.engines import Engines
 from hansa.simulations.states import SharedStates
 from hansa.strategies.keys import from_seed
+
+PATIENCE = 10.0
+"""Seconds until results are on the disk for certain; what a simulation lost by a power cut can be had again."""
 
 
 def main(words: Sequence[str]) -> None:
@@ -79,11 +82,20 @@ def prepare(config: DictConfig, choices: Mapping[str, str]) -> Iterator[Runner]:
     names, own = tuple(sorted(run.work.task.clients())), coordinator_key(config, "seed")
     with _states(config, run_id) as states:
         site = run.site(states, from_seed(run.job.seed, "client"))
-        choice = choose(config.federation, config.workers, config.debug, run.job, site, names)
+        engines = Engines(job=run.job, site=site, names=names, own=own, workers=config.workers, debug=config.debug)
+        choice = engines.choose(config.federation)
         view: View = Screen(run.job.rounds) if sys.stderr.isatty() else Lines(run.job.rounds)
-        with closing(start(choice, site, own, names, config.debug)) as engine:
+        with closing(engines.start(choice)) as engine:
             made = runner(
-                run, config, engine, run_id=run_id, own=own, view=view, clock=time.perf_counter, told=choice.told
+                run,
+                config,
+                engine,
+                run_id=run_id,
+                own=own,
+                view=view,
+                clock=time.perf_counter,
+                told=choice.told,
+                patience=PATIENCE,
             )
             print(f"results go to {made.directory.path}", file=sys.stderr)
             print(f"federation={choice.engine}: {choice.why}", file=sys.stderr)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
@@ -24,7 +24,7 @@ BETAS, EPS = (0.9, 0.999), 1e-8
 class Optimiser:
     """One client's optimiser in one round; momenta start at 0."""
 
-    parameters: Sequence[nn.Parameter]
+    parameters: Sequence[Tensor]
     settings: Local
     rate: float
     _momenta: list[Tensor | None] = field(init=False)
@@ -35,6 +35,16 @@ class Optimiser:
             self._first = [torch.zeros_like(p) for p in self.parameters]
             self._second = [torch.zeros_like(p) for p in self.parameters]
             self._steps = [torch.zeros(()) for _ in self.parameters]
+
+    def narrow(self, many: int) -> None:
+        """Go on with the first ``many`` entries of each parameter, which has clients in front; the others rest."""
+        if many == len(self.parameters[0]):
+            return
+        self.parameters = [p[:many] for p in self.parameters]
+        self._momenta = [None if m is None else m[:many] for m in self._momenta]
+        if self.settings.optimiser != "sgd":
+            self._first = [m[:many] for m in self._first]
+            self._second = [m[:many] for m in self._second]
 
     @torch.no_grad()
     def step(self, grad: Sequence[Tensor | None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from hansa.fedclient.state import KEPT, STAGED, States, Version, settle
 from hansa.fedclient.torch_work import TorchWork
 from hansa.fedlink.messages import SETTLE, Call, Failure, Reply, Settings
 from hansa.strategies import Context, Endpoint
+from hansa.strategies.pipeline import Names
 from hansa.strategies.types import Array
 
 
@@ -45,6 +47,41 @@ class Site:
             return greeted
         row, staged = self._answer(call, client)
         return Reply.to(call, client, self.digest, row=row, staged=staged)
+
+    def answer_block(self, calls: Mapping[str, Call], names: Names) -> list[Reply]:
+        """Answer one request to several clients side by side; one after the other where that fails, or cannot be."""
+        call = calls[names[0]]
+        end = self.endpoints.get(call.endpoint)
+        if end is not None and not end.keep and len(names) > 1 and call.digest == self.digest:
+            with contextlib.suppress(StageFailed):
+                return self.block(calls, names)
+        return [self.answer(calls[name], name) for name in names]
+
+    def block(self, calls: Mapping[str, Call], names: Names) -> list[Reply]:
+        """Answer one request to several clients side by side; raises StageFailed, of nobody in particular."""
+        call = calls[names[0]]
+        end = self.endpoints[call.endpoint]
+        ctx = Context(round=call.round, request=call.request, public=self.public, own=self.own)
+        with stage("client state"):
+            committed = [settle(self.states, call.run, name, calls[name].counted) for name in names]
+        with stage(call.endpoint):
+            if call.fitted is not None:
+                self.work.fit(call.fitted)
+            start = end.work.start(self.work, self.work.layout.size("shared"), names)
+            before = {
+                state: np.stack([mine.get(state, value_B[i]) for i, mine in enumerate(committed)])
+                for state, value_B in start.items()
+            }
+            rows_BD, after = end.run(self.work, call.payload, before, names, ctx)
+            wire_BD, after = end.encode(rows_BD, after, names, ctx)
+        replies = []
+        for i, name in enumerate(names):
+            moved = any(not np.array_equal(value_B[i], before[state][i]) for state, value_B in after.items())
+            if moved:
+                states = committed[i] | {state: value_B[i] for state, value_B in after.items()}
+                self.states.write(call.run, name, STAGED, Version(call.tag, states))
+            replies.append(Reply.to(call, name, self.digest, row=wire_BD[i], staged=moved))
+        return replies
 
     def _answer(self, call: Call, client: str) -> tuple[Array | None, bool]:
         with stage("client state"):

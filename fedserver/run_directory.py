@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,17 @@ from hansa.strategies.types import Array
 class RunDirectory:
     """Writes ``config.yaml``, ``metrics.jsonl``, ``model.safetensors``, ``summary.json`` and ``curves.svg``.
 
-    Each file but the lines is replaced as a whole, so that a full disk leaves the last good one. Raises RecordError.
+    Each file but the lines is replaced as a whole, so that a full disk leaves the last good one. What is written is on
+    the disk, and not only in the system's memory, at the latest after ``patience`` seconds of writing and at the end:
+    waiting for a disk takes longer than a round of a small simulation. Raises RecordError.
     """
 
     path: Path
+    patience: float = 0.0
+    clock: Callable[[], float] = time.monotonic
     records: list[RoundRecord] = field(default_factory=list)
     _kept: int | None = None
+    _waited: float = -math.inf
 
     def __post_init__(self) -> None:
         try:
@@ -56,6 +63,9 @@ class RunDirectory:
 
     def summary(self, summary: Mapping[str, Any]) -> None:
         """Write the summary and the picture of the curves."""
+        self.patience = 0.0
+        with contextlib.suppress(FileNotFoundError), (self.path / "model.safetensors").open("rb") as written:
+            os.fsync(written.fileno())
         self._replace("summary.json", (json.dumps(summary, indent=2) + "\n").encode())
         self._replace("curves.svg", curves(self.records, self.path.name).encode())
 
@@ -75,7 +85,9 @@ class RunDirectory:
             with fresh.open("wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                if self.clock() - self._waited >= self.patience:
+                    os.fsync(file.fileno())
+                    self._waited = self.clock()
             fresh.replace(path)
         except OSError as error:
             with contextlib.suppress(OSError):

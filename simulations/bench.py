@@ -12,8 +12,10 @@ from hansa.fedclient.site import Site
 from hansa.fedlink.messages import SETTLE, Call, Calls, Tag
 from hansa.fedserver.records import Refusal
 from hansa.fedserver.tally import Tally
+from hansa.fedtasks.errors import listed
 from hansa.simulations.sheet import Sheet
 from hansa.strategies import Context
+from hansa.strategies.pipeline import Names
 from hansa.strategies.types import Array
 
 FITTED, PAYLOAD = "fitted", "payload."
@@ -25,8 +27,21 @@ class Asked:
     """A request as workers get it: ``call`` is without its arrays, which lie in shared memory."""
 
     call: Call
-    names: Sequence[str]
+    names: Names
     counted: Mapping[str, Tag]
+    block: int = 1
+
+    @property
+    def items(self) -> int:
+        """How many blocks there are."""
+        return -(-len(self.names) // self.block)
+
+    def clients(self, item: int) -> Names:
+        """Return the clients of a block."""
+        return self.names[item * self.block : (item + 1) * self.block]
+
+    def told(self, item: int) -> str:
+        return f"client {listed(self.clients(item))}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +61,12 @@ class Bench:
 
     site: Site
     own: bytes
+    job: Asked = field(init=False)
     calls: Calls = field(init=False)
     tally: Tally | None = field(init=False)
 
     def start(self, job: Asked, shared: Sequence[Sheet], own: Sheet) -> None:
+        self.job = job
         arrays, call = shared[0].arrays(), job.call
         payload = {name.removeprefix(PAYLOAD): array for name, array in arrays.items() if name != FITTED}
         call = dataclasses.replace(call, payload=payload, fitted=arrays.get(FITTED))
@@ -59,12 +76,12 @@ class Bench:
             end = self.site.endpoints[call.endpoint]
             ctx = Context(round=call.round, request=call.request, public=self.site.public, own=self.own)
             sum_GD = (own if end.aggregator.groups else shared[1]).array("sum")
-            self.tally = Tally.of(end, ctx, self.calls, tuple(job.names), self.site.settings, sum_GD)
+            self.tally = Tally.of(end, ctx, self.calls, job.names, self.site.settings, sum_GD)
 
-    def do(self, item: int) -> bool:
-        name = self.calls.names[item]
-        reply = self.site.answer(self.calls[name], name)
-        return self.tally is not None and self.tally.take(reply) is None
+    def do(self, item: int) -> None:
+        for reply in self.site.answer_block(self.calls, self.job.clients(item)):
+            if self.tally is not None:
+                self.tally.take(reply)
 
     def finish(self) -> Folded:
         if (tally := self.tally) is None:

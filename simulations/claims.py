@@ -12,16 +12,13 @@ import numpy as np
 from hansa.simulations.sheet import Plan, Sheet, plan
 from hansa.strategies.types import Array
 
-DONE, QUIET = 1, 2
-"""What is noted of an item that is done, and of one that is done and not told of."""
-
 
 def claims_plan(items: int) -> Plan:
     """Return how a sheet of claims over so many items is laid out."""
     kinds: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
         "next": ((1,), np.dtype(np.int64)),
         "owner": ((items,), np.dtype(np.int32)),
-        "done": ((items,), np.dtype(np.int8)),
+        "done": ((items,), np.dtype(np.bool_)),
     }
     return plan(kinds)
 
@@ -59,7 +56,7 @@ class Claims:
 
     @property
     def done(self) -> Array:
-        """What is noted of each item; 0 is nothing yet."""
+        """Which items are done."""
         return self.sheet.array("done")
 
     def close(self) -> None:

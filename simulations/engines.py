@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,12 +15,16 @@ from hansa.simulations.bench import Bench
 from hansa.simulations.errors import EngineError
 from hansa.simulations.inline import Inline
 from hansa.simulations.processes import Processes
-from hansa.simulations.trial import seconds_a_client
+from hansa.simulations.trial import Trial
+from hansa.simulations.vectorised_work import VectorisedWork
 from hansa.strategies.pipeline import Names
 
-ENGINES = ("auto", "inline", "processes")
+EXACT = ("inline", "processes")
+ENGINES = ("auto", "fast", *EXACT, "vectorised")
 START, REQUEST = 0.1, 0.004
 """Seconds that worker processes cost to start, and for each request to them."""
+BLOCK = 64
+"""The most clients that are trained side by side."""
 
 
 class Engine(Federation, Protocol):
@@ -29,52 +35,98 @@ class Engine(Federation, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """An engine's name, its number of workers, and in one line why it is this one."""
+    """An engine's name, its workers, the clients of a block, and in one line why it is this one."""
 
     engine: str
     workers: int
     why: str
+    block: int = 1
 
     @property
     def told(self) -> dict[str, object]:
         """What a run's summary says of it."""
-        return {"engine": self.engine, "workers": self.workers, "exact": True}
+        return {"engine": self.engine, "workers": self.workers, "exact": self.engine in EXACT}
 
 
-def choose(word: str, workers: int | None, debug: bool, job: Job, site: Site, names: Names) -> Choice:
-    """Choose an engine; raises EngineError for a word that is none, and for what does not go together."""
-    if word not in ENGINES:
-        raise EngineError(f"federation={word}: it is one of {', '.join(ENGINES)}.")
-    if workers is not None and workers < 1:
-        raise EngineError(f"workers={workers}: it must be at least 1, or empty for one a core.")
-    if debug:
-        if word not in ("auto", "inline"):
-            raise EngineError(f"debug=true takes one client at a time: leave federation={word} out, or take inline.")
-        return Choice(engine="inline", workers=1, why="one client at a time, for debug=true")
-    cohort = job.cohort.size or len(names)
-    many = workers or max(1, min(len(os.sched_getaffinity(0)), cohort))
-    if word == "auto":
-        return _measured(many, cohort, job.rounds, seconds_a_client(job, site, names))
-    return Choice(engine=word, workers=1 if word == "inline" else many, why="as it was asked for")
+@dataclass(frozen=True, kw_only=True)
+class Engines:
+    """The engines of one run on this machine; ``own`` is the coordinator's key, ``workers`` None for one a core."""
 
+    job: Job
+    site: Site
+    names: Names
+    own: bytes
+    workers: int | None = None
+    debug: bool = False
 
-def _measured(workers: int, cohort: int, rounds: int, seconds: float) -> Choice:
-    alone = rounds * cohort * seconds
-    together = START + rounds * (REQUEST + -(-cohort // workers) * seconds)
-    best = workers > 1 and together < alone
-    told = f"a client takes {_short(seconds)}, so that {rounds} rounds of {cohort} take {_short(alone)}"
-    other = f" and {_short(together)} in {workers} processes" if workers > 1 else "; there is one core"
-    return Choice(
-        engine="processes" if best else "inline", workers=workers if best else 1, why=f"{told} in one process{other}"
-    )
+    def choose(self, word: str) -> Choice:
+        """Choose by a word of `ENGINES`; raises EngineError for another, and for what does not go together."""
+        if word not in ENGINES:
+            raise EngineError(f"federation={word}: it is one of {', '.join(ENGINES)}.")
+        if self.workers is not None and self.workers < 1:
+            raise EngineError(f"workers={self.workers}: it must be at least 1, or empty for one a core.")
+        if self.debug:
+            if word not in ("auto", "fast", "inline"):
+                raise EngineError(
+                    f"debug=true takes one client at a time: leave federation={word} out, or take inline."
+                )
+            return self._choice("inline", "one client at a time, for debug=true")
+        if word in ("auto", "fast"):
+            return self._measured(EXACT if word == "auto" else (*EXACT, "vectorised"))
+        choice = self._choice(word, "as it was asked for")
+        if word == "vectorised":
+            Trial(self.job, self.names).seconds(self._side_by_side(), choice.block)
+        return choice
+
+    def start(self, choice: Choice) -> Engine:
+        """Start an engine. Raises EngineError for work that cannot be vectorised."""
+        if choice.engine == "inline":
+            return Inline(self.site, self.names, self.debug)
+        site = self._side_by_side() if choice.engine == "vectorised" else self.site
+        return Processes(Bench(site, self.own), self.names, choice.workers, choice.block)
+
+    @property
+    def _cohort(self) -> int:
+        return min(self.job.cohort.size or len(self.names), len(self.names))
+
+    def _choice(self, engine: str, why: str) -> Choice:
+        if engine == "inline":
+            return Choice(engine=engine, workers=1, why=why)
+        workers = self.workers or max(1, min(len(os.sched_getaffinity(0)), self._cohort))
+        block = min(BLOCK, -(-self._cohort // workers)) if engine == "vectorised" else 1
+        return Choice(engine=engine, workers=workers, why=why, block=block)
+
+    def _side_by_side(self) -> Site:
+        work = self.site.work
+        return dataclasses.replace(self.site, work=VectorisedWork(work.task, work.settings, work.seed))
+
+    def _measured(self, words: tuple[str, ...]) -> Choice:
+        """Choose the engine that a trial expects to be over first."""
+        trial = Trial(self.job, self.names)
+        seconds = {"inline": trial.seconds(self.site, 1)}
+        seconds["processes"] = seconds["inline"]
+        if "vectorised" in words:
+            self._try(seconds, lambda: trial.seconds(self._side_by_side(), self._choice("vectorised", "").block))
+        whole = {word: self._whole(word, value) for word, value in seconds.items()}
+        best = min(whole, key=lambda word: whole[word])
+        told = ", ".join(f"{word} {_short(value)}" for word, value in whole.items())
+        rounds = f"{self.job.rounds} rounds of {self._cohort} client{'s'[: self._cohort != 1]}"
+        return self._choice(best, f"a trial of a few clients expects of {rounds}: {told}")
+
+    def _try(self, seconds: dict[str, float], measure: Callable[[], float]) -> None:
+        """Leave vectorised out where the work cannot be batched."""
+        try:
+            seconds["vectorised"] = measure()
+        except EngineError:
+            return
+
+    def _whole(self, word: str, seconds: float) -> float:
+        """Return the seconds of all rounds, where one client takes so many."""
+        choice = self._choice(word, "")
+        if word == "inline":
+            return self.job.rounds * self._cohort * seconds
+        return START + self.job.rounds * (REQUEST + -(-self._cohort // choice.workers) * seconds)
 
 
 def _short(seconds: float) -> str:
-    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.0f} s"
-
-
-def start(choice: Choice, site: Site, own: bytes, names: Names, debug: bool) -> Engine:
-    """Start an engine; ``own`` is the coordinator's key."""
-    if choice.engine == "inline":
-        return Inline(site, names, debug)
-    return Processes(Bench(site, own), names, choice.workers)
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"

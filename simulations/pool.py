@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn, Protocol
 
-from hansa.simulations.claims import DONE, QUIET, Claims, claims_plan
+from hansa.simulations.claims import Claims, claims_plan
 from hansa.simulations.errors import EngineError, WorkerDied
 from hansa.simulations.line import HungUp, Line
 from hansa.simulations.sheet import Plan, Sheet
@@ -31,10 +31,11 @@ PARENT_DIES = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 
 
 class Job(Protocol):
-    """What is to be done, with a name for each item; it is pickled."""
+    """What is to be done; it is pickled."""
 
-    @property
-    def names(self) -> Sequence[str]: ...
+    def told(self, item: int) -> str:
+        """Name an item."""
+        ...
 
 
 class Crew(Protocol):
@@ -44,8 +45,8 @@ class Crew(Protocol):
         """Begin a job, with the sheets that all see and one of its own."""
         ...
 
-    def do(self, item: int) -> bool:
-        """Do one item; say whether it shall be told of as done."""
+    def do(self, item: int) -> None:
+        """Do one item."""
         ...
 
     def finish(self) -> Any:
@@ -189,7 +190,8 @@ def _do(
 ) -> Any:
     crew.start(job, shared, own)
     while (taken := claims.take(number)) is not None:
-        claims.done[taken] = DONE if crew.do(items[taken]) else QUIET
+        crew.do(items[taken])
+        claims.done[taken] = True
     return crew.finish()
 
 
@@ -244,7 +246,7 @@ class _Work:
 
     def _fresh(self) -> list[int]:
         """Return the items that are done and were not told of yet."""
-        done = {s.items[i] for _, s in self.shares.values() for i in (s.claims.done == DONE).nonzero()[0].tolist()}
+        done = {s.items[i] for _, s in self.shares.values() for i in s.claims.done.nonzero()[0].tolist()}
         fresh = sorted(done - self.told)
         self.told |= done
         return fresh
@@ -271,7 +273,7 @@ class _Work:
             self.deaths[item] = self.deaths.get(item, 0) + 1
             if self.deaths[item] >= DEATHS:
                 raise WorkerDied(
-                    f"{DEATHS} worker processes ended ({how}) over client {self.job.names[item]!r}: if "
+                    f"{DEATHS} worker processes ended ({how}) over {self.job.told(item)}: if "
                     "memory is short, lower workers; debug=true shows what happens."
                 )
         mine = [share.items[i] for i in claimed]

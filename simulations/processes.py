@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hansa.fedlink.messages import SETTLE, Calls
@@ -17,11 +17,15 @@ from hansa.strategies.pipeline import Names
 
 @dataclass
 class Processes:
-    """A ``Federation`` of ``workers`` forked processes; the total is the same to the bit for any number of them."""
+    """A ``Federation`` of ``workers`` forked processes; the total is the same to the bit for any number of them.
+
+    A worker takes clients in blocks of ``block``, which count for a ``Trainer`` that trains side by side.
+    """
 
     bench: Bench
     names: Names
     workers: int
+    block: int = 1
     pool: Pool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -31,11 +35,11 @@ class Processes:
         return self.names
 
     def ask(self, calls: Calls, seconds: float | None) -> Iterator[Part]:
-        request = _Request(self.bench, calls)
+        request = _Request(self.bench, calls, self.block)
         try:
-            for event in self.pool.work(request.job(), len(calls), request.shared, request.own, seconds):
+            for event in self.pool.work(request.job, request.job.items, request.shared, request.own, seconds):
                 if isinstance(event, Done):
-                    yield Part(done=[calls.names[item] for item in event.items])
+                    yield Part(done=request.clients(event.items))
                 elif isinstance(event, Lost):
                     request.lose(event)
                 else:
@@ -53,8 +57,10 @@ class Processes:
 class _Request:
     """One request on its way through the workers."""
 
-    def __init__(self, bench: Bench, calls: Calls) -> None:
+    def __init__(self, bench: Bench, calls: Calls, block: int) -> None:
         self.calls, call = calls, calls.call
+        bare = dataclasses.replace(call, payload={}, fitted=None)
+        self.job = Asked(call=bare, names=tuple(calls.names), counted=calls.counted, block=block)
         arrays = {PAYLOAD + name: array for name, array in call.payload.items()}
         self.shared = [copied(arrays if call.fitted is None else {**arrays, FITTED: call.fitted})]
         self.own: Plan = {}
@@ -71,16 +77,18 @@ class _Request:
             self.own = sums
         else:
             self.shared.append(Sheet.new(sums))
-            self.totals = end.aggregator.empty(self.spec, tuple(self.calls.names), self.shared[1].array("sum"))
+            self.totals = end.aggregator.empty(self.spec, self.job.names, self.shared[1].array("sum"))
 
-    def job(self) -> Asked:
-        call = dataclasses.replace(self.calls.call, payload={}, fitted=None)
-        return Asked(call=call, names=self.calls.names, counted=self.calls.counted)
+    def clients(self, items: Sequence[int]) -> list[str]:
+        """Return the clients of some blocks."""
+        return [name for item in items for name in self.job.clients(item)]
 
     def lose(self, lost: Lost) -> None:
         """Forget what a dead worker may have written of these clients' rows."""
         if self.totals is not None and not self.own:
-            self.totals.sum_GD[lost.items] = 0
+            block = self.job.block
+            for item in lost.items:
+                self.totals.sum_GD[item * block : (item + 1) * block] = 0
 
     def add(self, result: Result) -> None:
         share: Folded = result.value

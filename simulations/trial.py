@@ -5,44 +5,72 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-import numpy as np
-
+from hansa.fedclient.errors import StageFailed
 from hansa.fedclient.site import Site
 from hansa.fedclient.state import MemoryStates
-from hansa.fedlink.messages import Call
+from hansa.fedlink.messages import Call, Calls
 from hansa.fedserver.job import Job
+from hansa.fedtasks.errors import listed
+from hansa.simulations.errors import EngineError
 from hansa.strategies import Cohort, Request, Round
 from hansa.strategies.pipeline import Names
 
-CLIENTS, SECONDS = 4, 0.5
+TIMES, SECONDS = 3, 0.4
+"""Blocks that are tried at least, and seconds after which no other is begun."""
 
 
-def seconds_a_client(job: Job, site: Site, names: Names, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Return how long one client takes for a round's first request: the median of a few, without the first of all."""
-    call, place = _first_call(job, names), dataclasses.replace(site, states=MemoryStates())
-    taken, start = [], clock()
-    for name in names[: CLIENTS + 1]:
-        before = clock()
-        place.answer(call, name)
-        taken.append(clock() - before)
-        if clock() - start > SECONDS:
-            break
-    return float(np.median(taken[1:] or taken))
+@dataclass(frozen=True)
+class Trial:
+    """The first request of a strategy's first round, as clients of a run would get it."""
 
+    job: Job
+    names: Names
+    clock: Callable[[], float] = time.perf_counter
 
-def _first_call(job: Job, names: Names) -> Call:
-    """Return the call of the first request of a strategy's first round."""
-    cohort = Cohort(expected=min(len(names), job.cohort.size or len(names)), max=job.cohort.max, min=1)
-    state = job.strategy.init(job.layout.pack(job.tensors, "shared"))
-    request: Request = next(job.strategy.round(state, Round(number=1, population=len(names), cohort=cohort)))
-    fitted = job.layout.pack(job.tensors, "fitted")
-    return Call(
-        endpoint=request.endpoint,
-        run="trial",
-        round=1,
-        request=0,
-        digest=job.digest,
-        payload=request.payload,
-        fitted=fitted if fitted.size else None,
-    )
+    def seconds(self, site: Site, block: int) -> float:
+        """Return how long one client takes, in blocks of so many: the least of a few tries.
+
+        Raises EngineError where the site cannot do the work at all side by side.
+        """
+        place = dataclasses.replace(site, states=MemoryStates())
+        blocks = [self.names[at : at + block] for at in range(0, min(len(self.names), 2 * block), block)]
+        taken, start = list[float](), self.clock()
+        for names in blocks * TIMES:
+            calls = Calls(self._call(), names, {})
+            before = self.clock()
+            self._answer(place, calls, names)
+            taken.append((self.clock() - before) / len(names))
+            if len(taken) >= TIMES and self.clock() - start > SECONDS:
+                break
+        return min(taken)
+
+    def _answer(self, place: Site, calls: Calls, names: Names) -> None:
+        if len(names) == 1:
+            place.answer(calls[names[0]], names[0])
+            return
+        try:
+            place.block(calls, names)
+        except StageFailed as failed:
+            raise EngineError(
+                f"federation=vectorised: clients {listed(names)} cannot be trained side by side: {failed.kind}: "
+                f"{failed}: choose federation=processes."
+            ) from failed
+
+    def _call(self) -> Call:
+        job = self.job
+        cohort = Cohort(expected=min(len(self.names), job.cohort.size or len(self.names)), max=job.cohort.max, min=1)
+        state = job.strategy.init(job.layout.pack(job.tensors, "shared"))
+        now = Round(number=1, population=len(self.names), cohort=cohort)
+        request: Request = next(job.strategy.round(state, now))
+        fitted = job.layout.pack(job.tensors, "fitted")
+        return Call(
+            endpoint=request.endpoint,
+            run="trial",
+            round=1,
+            request=0,
+            digest=job.digest,
+            payload=request.payload,
+            fitted=fitted if fitted.size else None,
+        )

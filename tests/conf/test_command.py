@@ -56,7 +56,7 @@ def test_a_sweep_makes_one_run_of_each_combination_and_seeds_repeat(tmp_path):
         (["client.optimiser=sdg"], "client.optimiser='sdg': it is one of sgd, adam, adamw"),
         (["client.device=cuda"], "client.device=cuda: this machine has none; use client.device=cpu"),
         (["clients=5"], "this task has clients of its own"),
-        (["federation=warp"], "federation=warp: it is one of auto, inline, processes"),
+        (["federation=warp"], "federation=warp: it is one of auto, fast, inline, processes"),
         (["cohort.size=9", "cohort.max=8"], "needs 1 <= min <= size <= max"),
         (["cohort.deadline=0"], "it must be above 0 seconds"),
         (["evaluation.to=nobody"], "evaluation.to=nobody: it is everyone or cohort"),

@@ -53,7 +53,7 @@ def test_states_on_disk_are_states(tmp_path):
 def test_auto_says_what_it_took_and_why(tmp_path, capsys):
     summary = simulated(tmp_path, "rounds=1").summary
     told = capsys.readouterr().err
-    assert f"federation={summary['engine']}: a client takes " in told and summary["exact"] is True
+    assert f"federation={summary['engine']}: a trial of a few clients expects" in told and summary["exact"] is True
 
 
 class Killing:
@@ -65,21 +65,21 @@ class Killing:
     def start(self, job, shared, own) -> None:
         self.sum = own.array("sum")
 
-    def do(self, item: int) -> bool:
+    def do(self, item: int) -> None:
         deaths = len(list(self.folder.iterdir()))
         if item == 3 and deaths < self.times:
             (self.folder / str(deaths)).touch()
             self.sum[0] += 1000
             os.kill(os.getpid(), signal.SIGKILL)
         self.sum[0] += item
-        return True
 
     def finish(self) -> int:
         return int(self.sum[0])
 
 
 class Numbers:
-    names = tuple("abcdefgh")
+    def told(self, item: int) -> str:
+        return f"client {'abcdefgh'[item]}"
 
 
 def worked(pool: Pool) -> list:
@@ -103,14 +103,14 @@ def test_a_killed_workers_items_are_done_again_by_another(tmp_path):
 
 
 def test_an_item_that_kills_its_worker_twice_ends_the_run_by_name(tmp_path):
-    with closing(Pool(Killing(tmp_path, 9), 2)) as pool, pytest.raises(WorkerDied, match=r"signal 9.*client 'd'"):
+    with closing(Pool(Killing(tmp_path, 9), 2)) as pool, pytest.raises(WorkerDied, match=r"signal 9.*client d"):
         worked(pool)
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["federation=porcesses"], "federation=porcesses: it is one of auto, inline, processes"),
+        (["federation=porcesses"], "federation=porcesses: it is one of auto, fast, inline, processes"),
         (["workers=0"], "workers=0: it must be at least 1"),
         (["federation=processes", "debug=true"], "debug=true takes one client at a time"),
     ],
