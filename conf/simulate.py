@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from hansa.conf.carry import new_run_id, runner
 from hansa.conf.compose import explain, own_code
 from hansa.conf.errors import WrongValue
+from hansa.conf.flags import demand_settings, flags_first
 from hansa.conf.run import assemble
 from hansa.fedclient.state import MemoryStates
 from hansa.fedserver.runner import Runner, View
@@ -34,22 +35,13 @@ def main(words: Sequence[str]) -> None:
     words = flags_first(own_code(words))
     with tempfile.TemporaryDirectory() as sweeps:
         sys.argv = ["hansa simulate", *words, f"hydra.sweep.dir={sweeps}"]
+        demand_settings(words)
         try:
             hydra.main(version_base="1.3", config_path="pkg://hansa.conf", config_name="config")(_simulate)()
         except (HydraException, OmegaConfBaseException) as error:
             raise explain(error, words) from error
         except _Carried as carried:
             raise carried.error from carried.error.__cause__
-
-
-def flags_first(words: Sequence[str]) -> list[str]:
-    """Put overrides behind all else: Hydra's parser takes them in one piece only.
-
-    >>> flags_first(["seed=1,2", "-m", "rounds=3"])
-    ['-m', 'seed=1,2', 'rounds=3']
-    """
-    overrides = [word for word in words if word.startswith("~") or ("=" in word and not word.startswith("-"))]
-    return [*(word for word in words if word not in overrides), *overrides]
 
 
 class _Carried(BaseException):
