@@ -14,7 +14,7 @@ def curves(records: Sequence[RoundRecord], title: str) -> str:
 
     Of a long run the line is the mean of neighbouring rounds, within a band from the least to the greatest of them.
     """
-    found = {name: points for name in _names(records) if (points := series(records, name))}
+    found = all_series(records)
     panels = [
         panel(index, name, [_curve(found[name])], note=f"{found[name][-1][1]:.4g}")
         for index, name in enumerate(shown(found))
@@ -22,14 +22,15 @@ def curves(records: Sequence[RoundRecord], title: str) -> str:
     return document(title, max(1, -(-len(panels) // 2)) * HEIGHT, "".join(panels))
 
 
-def series(records: Sequence[RoundRecord], name: str) -> list[tuple[int, float]]:
-    """Return a metric's finite values by round, from round 1."""
+def all_series(records: Sequence[RoundRecord]) -> dict[str, list[tuple[int, float]]]:
+    """Return every metric that has finite values, and these by round, from round 1."""
+    names = sorted({name for record in records for name in record.metrics})
+    return {name: points for name in names if (points := _series(records, name))}
+
+
+def _series(records: Sequence[RoundRecord], name: str) -> list[tuple[int, float]]:
     values = [(record.round, record.metrics.get(name)) for record in records if record.round > 0]
     return [(number, value) for number, value in values if value is not None and math.isfinite(value)]
-
-
-def _names(records: Sequence[RoundRecord]) -> set[str]:
-    return {name for record in records for name in record.metrics}
 
 
 def _curve(points: Sequence[tuple[int, float]]) -> Curve:
