@@ -12,7 +12,7 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,6 +21,7 @@ from hansa.conf.errors import ConfigError, UnknownSetting, WrongValue
 from hansa.conf.schema import RunSettings
 
 ConfigStore.instance().store(name="schema", node=RunSettings)
+KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "not Optional": "given"}
 _names: dict[tuple[str, str], str] = {}
 """Targets of one's own by group and the name under which they can be chosen."""
 
@@ -82,15 +83,30 @@ def _shipped(group: str, name: str) -> bool:
 
 def explain(error: Exception, words: Sequence[str]) -> ConfigError:
     """Say in one line what was wrong with a configuration, with the nearest names."""
+    if isinstance(error, OverrideParseException):
+        return WrongValue(f"{error.override!r} cannot be read: write name=value, with each bracket and quote closed.")
     text = " ".join(str(error).split())
     cause = " ".join(str(error.__cause__ or "").split())
     if missing := re.search(r"Could not find '([\w/.-]+)'", text):
         return _unknown_choice(missing[1], text)
     if key := re.search(r"(?:Could not override|Key) '([\w./@-]+)'", text):
         return _unknown_key(key[1], cause, words)
+    if several := re.search(r"Ambiguous value for argument '(.+?)'", text):
+        return WrongValue(f"{several[1]}: for a run of each value add -m, for a list write [...] around them.")
+    if again := re.search(r"already at '([\w.]+)'", text):
+        return WrongValue(f"+{again[1]}: this setting exists already: leave out the +.")
     if key := re.search(r"full_key: ([\w.]+)", f"{text} {cause}"):
-        return WrongValue(f"{key[1]}: {str(cause or text).split(' full_key')[0]}.")
+        return _wrong_value(key[1], str(cause or text).split(" full_key")[0])
     return WrongValue(f"{text}: see hansa simulate --help.")
+
+
+def _wrong_value(key: str, told: str) -> ConfigError:
+    """Say of what kind a value must be. The kinds are those of OmegaConf's messages."""
+    for kind, wanted in KINDS.items():
+        if kind in told:
+            value = re.search(r"Value '(.*)' (?:of type|is not)", told)
+            return WrongValue(f"{key}={value[1] if value else 'null'}: it must be {wanted}.")
+    return WrongValue(f"{key}: {told}.")
 
 
 def _unknown_choice(choice: str, text: str) -> ConfigError:

@@ -3,7 +3,8 @@
 ConfigError
 ├── UnknownSetting   an override of something that does not exist; names what is nearest
 ├── WrongValue       a value that a setting cannot have
-└── CannotLoad       a task or strategy of one's own that is missing, does not import, or lacks a part
+├── CannotLoad       a task or strategy of one's own that is missing, does not import, or lacks a part
+└── RunsFailed       runs of a sweep that ended with an error; the others are done
 """
 
 from __future__ import annotations
@@ -23,3 +24,17 @@ class WrongValue(ConfigError):
 
 class CannotLoad(ConfigError):
     """A task or strategy of one's own that cannot be used."""
+
+
+class RunsFailed(ConfigError):
+    """Runs of a sweep ended with an error."""
+
+
+def told(error: Exception) -> str:
+    """Write an error in one line: Hansa's own as they are, others with their type and where to see more."""
+    text = " ".join(str(error).split())
+    if any(
+        base.__module__.startswith("hansa.") and base.__module__.endswith(".errors") for base in type(error).__mro__
+    ):
+        return text
+    return f"{type(error).__name__}: {text} (repeat the command with --debug to see where)."

@@ -8,6 +8,7 @@ import sys
 import traceback
 from typing import NamedTuple
 
+from hansa.conf.errors import told
 from hansa.fedlink.tls import only_tls_1_3
 
 
@@ -81,13 +82,3 @@ def _carry_out(verb: str, words: list[str], debug: bool) -> int:
         print(f"hansa {verb}: {told(error)}", file=sys.stderr)
         return int(getattr(error, "exit_code", 1))
     return 0
-
-
-def told(error: Exception) -> str:
-    """Write an error in one line: Hansa's own as they are, others with their type and where to see more."""
-    text = " ".join(str(error).split())
-    if any(
-        base.__module__.startswith("hansa.") and base.__module__.endswith(".errors") for base in type(error).__mro__
-    ):
-        return text
-    return f"{type(error).__name__}: {text} (repeat the command with --debug to see where)."

@@ -14,6 +14,7 @@ from hansa.conf.components import build, fields, resolve
 from hansa.conf.digest import digest, learning_settings
 from hansa.conf.errors import UnknownSetting, WrongValue
 from hansa.conf.schema import RunSettings
+from hansa.conf.target import target
 from hansa.fedclient.site import Site
 from hansa.fedclient.state import States
 from hansa.fedclient.torch_work import TorchWork, traits
@@ -89,6 +90,7 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
         evaluate_every=_at_least("evaluation.every", values["evaluation"]["every"], 0),
         lost_rounds=_at_least("lost_rounds", values["lost_rounds"], 1),
         seed=values["seed"],
+        target=target(values["target"]),
         settings=settings,
         digest=digest(settings),
     )

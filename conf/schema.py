@@ -38,4 +38,5 @@ class RunSettings:
     lost_rounds: int = MISSING
     start_with: int | None = MISSING
     start_within: float = MISSING
+    target: str | None = MISSING
     run_dir: str | None = MISSING

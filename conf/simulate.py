@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import os
 import sys
 import tempfile
@@ -15,12 +15,15 @@ import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from hansa.conf.carry import coordinator_key, new_run_id, runner
 from hansa.conf.compose import explain, own_code
+from hansa.conf.flags import demand_settings, flags_first, overrides
 from hansa.conf.run import assemble
+from hansa.conf.sweep import Sweep, carry_out
 from hansa.fedserver.runner import Runner, View
 from hansa.fedserver.watch import Lines, Screen
 from hansa.simulations.engines import Engines
@@ -38,22 +41,19 @@ def main(words: Sequence[str]) -> None:
     words = flags_first(own_code(words))
     with tempfile.TemporaryDirectory() as sweeps:
         sys.argv = ["hansa simulate", *words, f"hydra.sweep.dir={sweeps}"]
+        demand_settings(words)
+        sweep = Sweep(words=overrides(words), prepare=prepare)
+        task = functools.partial(_simulate, sweep)
+        functools.update_wrapper(task, _simulate)
         try:
-            hydra.main(version_base="1.3", config_path="pkg://hansa.conf", config_name="config")(_simulate)()
+            hydra.main(version_base="1.3", config_path="pkg://hansa.conf", config_name="config")(task)()
         except (HydraException, OmegaConfBaseException) as error:
             raise explain(error, words) from error
         except _Carried as carried:
             raise carried.error from carried.error.__cause__
-
-
-def flags_first(words: Sequence[str]) -> list[str]:
-    """Put overrides behind all else: Hydra's parser takes them in one piece only.
-
-    >>> flags_first(["seed=1,2", "-m", "rounds=3"])
-    ['-m', 'seed=1,2', 'rounds=3']
-    """
-    overrides = [word for word in words if word.startswith("~") or ("=" in word and not word.startswith("-"))]
-    return [*(word for word in words if word not in overrides), *overrides]
+        finally:
+            sweep.end()
+        sweep.demand_all()
 
 
 class _Carried(BaseException):
@@ -63,14 +63,15 @@ class _Carried(BaseException):
         self.error = error
 
 
-def _simulate(config: DictConfig) -> None:
-    choices = {str(group): str(choice) for group, choice in HydraConfig.get().runtime.choices.items()}
+def _simulate(sweep: Sweep, config: DictConfig) -> None:
+    hydra_config = HydraConfig.get()
+    choices = {str(group): str(choice) for group, choice in hydra_config.runtime.choices.items()}
     try:
-        with prepare(config, choices) as carrying:
-            try:
-                carrying.carry_out()
-            finally:
-                print(json.dumps(carrying.summary), flush=True)
+        if hydra_config.mode is RunMode.MULTIRUN:
+            sweep.carry_out(config, choices, hydra_config.overrides.task)
+        else:
+            with prepare(config, choices) as runner:
+                carry_out(runner)
     except Exception as error:
         raise _Carried(error) from error
 

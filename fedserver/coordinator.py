@@ -129,7 +129,7 @@ class Coordinator:
         except RoundLost as lost:
             record.lost = str(lost)
             self.exchange.forget(counted)
-        if self._evaluates(number) and not record.lost:
+        if self.evaluates(number) and not record.lost:
             self._evaluate(record, names)
         record.seconds = self.clock() - start
         return record
@@ -149,7 +149,8 @@ class Coordinator:
         (self.state, metrics), counted = self._play(self.job.strategy.round(dict(self.state), now), record, names)
         record.counted, record.metrics = len(counted), dict(metrics)
 
-    def _evaluates(self, number: int) -> bool:
+    def evaluates(self, number: int) -> bool:
+        """Whether the model is evaluated after this round."""
         every = self.job.evaluate_every
         return every > 0 and (number % every == 0 or number == self.job.rounds)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hansa.fedlink.messages import Settings
 from hansa.fedserver.errors import ServerError
+from hansa.fedserver.target import Target
 from hansa.fedtasks import Metric, Query
 from hansa.strategies import Endpoint, Evaluation, Layout, Question, Strategy
 from hansa.strategies.types import Array
@@ -39,7 +40,7 @@ class Job:
     """A run: what is learnt (strategy, endpoints, model), how often, and how results are read.
 
     ``tensors`` is the initial model. ``questions`` are asked once before round 1, each with the query that turns its
-    answer into fitted tensors. ``evaluate_every`` is in rounds, 0 for never.
+    answer into fitted tensors. ``evaluate_every`` is in rounds, 0 for never. What it takes to reach ``target`` is told.
     """
 
     task: str
@@ -58,3 +59,4 @@ class Job:
     seed: int
     settings: Settings
     digest: str
+    target: Target | None = None

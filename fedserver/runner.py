@@ -62,6 +62,7 @@ class Runner:
                     self.directory.round(record, self.coordinator.tensors())
                     self._saved = self._parameters()
                     self.view.closed(record)
+                    self._check_target(record)
         except KeyboardInterrupt:
             stopped = "interrupted"
             raise
@@ -100,8 +101,15 @@ class Runner:
             "clients": max((record.cohort for record in records), default=0),
             "failures": sum(len(record.refused) for record in records),
             "stopped": stopped,
+            **(job.target.took(records) if job.target else {}),
             **self.told,
         }
+
+    def _check_target(self, record: RoundRecord) -> None:
+        """Refuse a target that no round can reach, because nothing measures it."""
+        job = self.coordinator.job
+        if job.target and not record.lost and (job.evaluate_every == 0 or self.coordinator.evaluates(record.round)):
+            job.target.demand_measured(record)
 
     def _parameters(self) -> tuple[Array, ...]:
         return self.coordinator.state["model"], self.coordinator.fitted

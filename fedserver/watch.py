@@ -34,16 +34,21 @@ def line(record: RoundRecord, rounds: int) -> str:
     """Write a closed round in one line."""
     name = f"round {record.round}/{rounds}" if record.round else "queries"
     told = f"lost: {record.lost}" if record.lost else values(record.metrics)
-    size = f"{_bytes(record.bytes_up)} up, {_bytes(record.bytes_down)} down"
+    sent = f"{size(record.bytes_up)} up, {size(record.bytes_down)} down"
     return (
-        f"{name}: {record.counted}/{record.cohort} clients, {record.seconds:.2f} s, {size}{', ' if told else ''}{told}"
+        f"{name}: {record.counted}/{record.cohort} clients, {record.seconds:.2f} s, {sent}{', ' if told else ''}{told}"
     )
 
 
-def _bytes(count: int) -> str:
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
+def size(count: int) -> str:
+    """Write a number of bytes.
+
+    >>> size(33_100)
+    '33.1 kB'
+    """
+    for unit, least in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= least:
+            return f"{count / least:.1f} {unit}"
     return f"{count} B"
 
 

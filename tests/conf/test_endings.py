@@ -72,12 +72,12 @@ def test_a_disk_that_fills_ends_the_run_in_one_line_and_keeps_the_last_good_mode
     assert not list(folder.glob(".*.new"))
 
 
-def interrupted(folder: Path, *words: str, after: int = 1) -> tuple[int, str, str, float]:
+def interrupted(folder: Path, *words: str, after: int = 1, run: str = "run") -> tuple[int, str, str, float]:
     """Press Ctrl-C once so many lines of metrics are there; return code, outputs and the seconds until the end."""
     command = [sys.executable, "-c", CODE, "simulate", "rounds=100000", "run_dir=run", *words]
     running = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
-    while time.monotonic() < end and len(complete(folder / "run" / "metrics.jsonl")) < after:
+    while time.monotonic() < end and len(complete(folder / run / "metrics.jsonl")) < after:
         time.sleep(0.02)
     start = time.monotonic()
     running.send_signal(signal.SIGINT)
@@ -103,6 +103,17 @@ def test_ctrl_c_leaves_a_whole_number_of_rounds_and_the_model_that_they_made(tmp
 
 
 def test_ctrl_c_ends_a_sweep_and_not_only_its_first_run(tmp_path):
-    code, out, err, _ = interrupted(tmp_path, "-m", "seed=1,2")
+    code, out, err, _ = interrupted(tmp_path, "-m", "seed=1,2", run="run/1-seed=1")
     assert code == 130 and len(out.splitlines()) == 1
     assert json.loads(out)["seed"] == 1 and "interrupted" in err.splitlines()[-1]
+
+
+def test_ctrl_c_in_a_sweep_leaves_the_table_of_what_finished(tmp_path):
+    second = "run/2-rounds=100000-seed=1"
+    code, _, err, _ = interrupted(tmp_path, "-m", "rounds=1,100000", "seed=1", run=second)
+    assert code == 130 and "Traceback" not in err
+    told = json.loads((tmp_path / "run" / "sweep.json").read_text())
+    assert [run["stopped"] for run in told["runs"]] == ["finished", "interrupted"]
+    assert [row["seeds_finished"] for row in told["combinations"]] == [1, 0]
+    assert (tmp_path / "run" / "sweep.csv").read_text().splitlines()[1].startswith("1,1,1,")
+    assert (tmp_path / "run" / "sweep.svg").exists() and "0/1" in err

@@ -8,7 +8,8 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from hansa.fedserver.picture import HEIGHT, WIDTH, curves
+from hansa.fedserver.axes import HEIGHT, MOST, WIDTH
+from hansa.fedserver.picture import curves
 from hansa.fedserver.records import RoundRecord
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -19,15 +20,15 @@ def drawn(*values, name="loss"):
     return ElementTree.fromstring(curves(records, "run"))
 
 
-def points(tree):
+def points(tree, kind="polyline"):
     return [
         [tuple(map(float, point.split(","))) for point in str(line.get("points")).split()]
-        for line in tree.iter(f"{SVG}polyline")
+        for line in tree.iter(f"{SVG}{kind}")
     ]
 
 
 def inside(tree):
-    return all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for line in points(tree) for x, y in line)
+    return all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for line in points(tree) + points(tree, "polygon") for x, y in line)
 
 
 def test_a_curve_falls_where_its_values_fall():
@@ -64,3 +65,23 @@ def test_panels_stand_two_a_row_and_only_queries_give_none():
 def test_any_name_gives_valid_xml():
     tree = drawn(1.0, name="a<b & \"c\"'d'")
     assert any(text.text == "a<b & \"c\"'d'" for text in tree.iter(f"{SVG}text"))
+
+
+def test_a_long_jagged_curve_is_a_thin_line_in_a_band_that_holds_every_value():
+    values = [10.0 + (i % 2) for i in range(1000)]
+    values[500] = 20.0
+    tree = drawn(*values)
+    ((line,), (band,)) = points(tree), points(tree, "polygon")
+    assert len(line) <= MOST and len(band) == 2 * len(line) and inside(tree)
+    (stroke,) = tree.iter(f"{SVG}polyline")
+    assert float(str(stroke.get("stroke-width"))) < 2
+    spread = [y for _, y in band]
+    (short,) = points(drawn(10.0, 20.0))
+    assert (max(spread), min(spread)) == (short[0][1], short[1][1]), "the spike is drawn as high as it is"
+    inner = [y for x, y in line if abs(x - WIDTH / 2) > WIDTH / 8]
+    assert max(inner[1:-1]) - min(inner[1:-1]) < 0.2 * (max(spread) - min(spread))
+
+
+def test_a_short_curve_has_every_point_and_no_band():
+    tree = drawn(*(float(i % 2) for i in range(MOST)))
+    assert len(points(tree)[0]) == MOST and points(tree, "polygon") == []

@@ -1,0 +1,146 @@
+"""One panel of a picture: a metric over rounds, with its axes, curves and bands, in SVG that is nothing but text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+from statistics import fmean
+from typing import NamedTuple
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 220, 64, 14, 34, 34
+INK, FAINT, LINE = "#1f2933", "#cbd2d9", "#0b6e99"
+MOST = 150
+"""Points of a curve that are drawn, about one every two pixels: more of a jagged one would fill the panel."""
+
+Least = Callable[[Iterable[float]], float]
+
+
+class Point(NamedTuple):
+    """A value at a round, and the edges of the band around it."""
+
+    round: int
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Points in the order of their rounds, at least one, and how they look; ``dash`` is SVG's."""
+
+    points: Sequence[Point]
+    colour: str = LINE
+    dash: str = ""
+
+
+def thin(points: Sequence[Point], most: int = MOST, low: Least = min, high: Least = max) -> list[Point]:
+    """Return at most so many points: neighbours become their mean, and the band holds all that they held.
+
+    The first and the last round stay as they are. ``low`` and ``high`` say what becomes of the edges of neighbours.
+
+    >>> thin([Point(i, v, v, v) for i, v in enumerate([9.0, 1.0, 3.0, 2.0, 4.0, 7.0])], 4)[1]
+    Point(round=1, value=2.0, low=1.0, high=3.0)
+    """
+    if len(points) <= most:
+        return list(points)
+    inner, count = points[1:-1], most - 2
+    edges = [len(inner) * i // count for i in range(count + 1)]
+    groups = [inner[start:end] for start, end in pairwise(edges)]
+    means = [
+        Point(
+            group[(len(group) - 1) // 2].round,
+            fmean(point.value for point in group),
+            low(point.low for point in group),
+            high(point.high for point in group),
+        )
+        for group in groups
+    ]
+    return [points[0], *means, points[-1]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scale:
+    """From rounds and values to pixels of a panel."""
+
+    first: int
+    last: int
+    low: float
+    high: float
+
+    def at(self, number: float, value: float) -> tuple[float, float]:
+        x = LEFT + (WIDTH - LEFT - RIGHT) * (number - self.first) / max(self.last - self.first, 1)
+        y = HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - self.low) / (self.high - self.low)
+        return round(x, 1), round(y, 1)
+
+    def path(self, points: Iterable[tuple[float, float]]) -> str:
+        return " ".join(f"{x},{y}" for x, y in (self.at(*point) for point in points))
+
+
+def panel(index: int, name: str, curves: Sequence[Curve], *, note: str = "", top: int = 0) -> str:
+    """Draw curves, at least one, into the panel of that number, two a row, below so many pixels.
+
+    ``note`` stands at its upper right.
+    """
+    points = [point for curve in curves for point in curve.points]
+    low, high = _span([point.low for point in points] + [point.high for point in points])
+    first, last = min(point.round for point in points), max(point.round for point in points)
+    scale = _Scale(first=first, last=last, low=low, high=high)
+    levels = [_level(value, scale.at(first, value)[1]) for value in (low, (low + high) / 2, high)]
+    drawn = [_band(curve, scale) for curve in curves] + [_line(curve, scale) for curve in curves]
+    return (
+        f'<g transform="translate({index % 2 * WIDTH},{top + index // 2 * HEIGHT})">'
+        f'<text x="{LEFT}" y="18" font-size="13" font-weight="bold">{escape(name)}</text>'
+        f'<text x="{WIDTH - RIGHT}" y="18" text-anchor="end">{escape(note)}</text>{"".join(levels)}{"".join(drawn)}'
+        f'<text x="{LEFT}" y="{HEIGHT - 12}">round {first}</text>'
+        f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 12}" text-anchor="end">{last}</text></g>'
+    )
+
+
+def document(title: str, height: int, body: str) -> str:
+    """Return a whole picture, as wide as two panels."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH}" height="{height}" '
+        f'viewBox="0 0 {2 * WIDTH} {height}" font-family="sans-serif" font-size="11" fill="{INK}">'
+        f'<title>{escape(title)}</title><rect width="100%" height="100%" fill="white"/>{body}</svg>\n'
+    )
+
+
+def shown(names: Iterable[str]) -> list[str]:
+    """Return the metrics that have a panel, sorted: no metric's own error has."""
+    return sorted(name for name in set(names) if not name.endswith("_error"))
+
+
+def _band(curve: Curve, scale: _Scale) -> str:
+    if all(point.low == point.high for point in curve.points):
+        return ""
+    above = [(point.round, point.high) for point in curve.points]
+    below = [(point.round, point.low) for point in reversed(curve.points)]
+    return f'<polygon points="{scale.path([*above, *below])}" fill="{curve.colour}" fill-opacity="0.15"/>'
+
+
+def _line(curve: Curve, scale: _Scale) -> str:
+    path = scale.path((point.round, point.value) for point in curve.points)
+    width = 2 if len(curve.points) < MOST else 1.2
+    dash = f' stroke-dasharray="{curve.dash}"' if curve.dash else ""
+    x, y = scale.at(curve.points[-1].round, curve.points[-1].value)
+    return (
+        f'<polyline points="{path}" fill="none" stroke="{curve.colour}" stroke-width="{width}"{dash}/>'
+        f'<circle cx="{x}" cy="{y}" r="3" fill="{curve.colour}"/>'
+    )
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    if high - low > 1e-9 * max(abs(low), abs(high)):
+        return low, high
+    around = max(0.5, abs(low) * 1e-6)
+    return low - around, high + around
+
+
+def _level(value: float, y: float) -> str:
+    return (
+        f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}" stroke="{FAINT}"/>'
+        f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{value:.3g}</text>'
+    )
