@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from hansa.fedtasks.errors import OptionError, UnknownClient
@@ -24,7 +26,7 @@ def names(clients: int) -> tuple[str, ...]:
     return tuple(f"client-{i:0{digits}}" for i in range(clients))
 
 
-def position(client: str, known: tuple[str, ...]) -> int:
+def position(client: str, known: Sequence[str]) -> int:
     """Return a client's place among the names; raises UnknownClient."""
     if client not in known:
         raise UnknownClient(client, known)
@@ -38,15 +40,6 @@ def check_parts(parts: int, examples: int) -> None:
             f"task.parts={parts}: that many clients cannot each have one of {examples} examples: "
             f"choose 1 to {examples}."
         )
-
-
-def share(place: int, parts: int, order_N: Array) -> Array:
-    """Return one client's part of a shuffled order; parts differ by at most one example.
-
-    >>> [share(i, 3, np.arange(8)).tolist() for i in range(3)]
-    [[0, 1, 2], [3, 4, 5], [6, 7]]
-    """
-    return np.array_split(order_N, parts)[place]
 
 
 def stratify(class_N: Array, test: float, rng: np.random.Generator) -> tuple[Array, Array]:
