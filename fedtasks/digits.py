@@ -12,7 +12,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from hansa.fedtasks.errors import OptionError
-from hansa.fedtasks.partition import check_parts, names, stratify, stream
+from hansa.fedtasks.names import Numbered, names
+from hansa.fedtasks.partition import check_parts, stratify, stream
 from hansa.fedtasks.partitions import Iid, Partition, Shares, share_out
 from hansa.fedtasks.task import Data, Task
 from hansa.strategies.types import Array
@@ -37,7 +38,7 @@ class Digits(Task):
         check_parts(self.parts, len(self._rows[0]))
         _ = self._shares  # the data is always here, so that a partition of it is refused before anything starts
 
-    def clients(self) -> tuple[str, ...]:
+    def clients(self) -> Numbered:
         return names(self.parts)
 
     def model(self) -> nn.Module:

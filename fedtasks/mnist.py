@@ -15,7 +15,8 @@ from torch.utils.data import TensorDataset
 
 from hansa.fedtasks.errors import DataError, OptionError
 from hansa.fedtasks.idx import read_idx
-from hansa.fedtasks.partition import check_parts, names
+from hansa.fedtasks.names import Numbered, names
+from hansa.fedtasks.partition import check_parts
 from hansa.fedtasks.partitions import Iid, Partition, Shares, share_out
 from hansa.fedtasks.task import Data, Task
 from hansa.strategies.types import Array
@@ -48,7 +49,7 @@ class Mnist(Task):
             raise OptionError(f"task.net={self.net!r}: for mnist it is lr, 2nn or cnn.")
         check_parts(self.parts, 60_000)
 
-    def clients(self) -> tuple[str, ...]:
+    def clients(self) -> Numbered:
         return names(self.parts)
 
     def model(self) -> nn.Module:

@@ -16,21 +16,12 @@ def stream(*key: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(derive(b"hansa partition", *key)[:16], "little")))
 
 
-def names(clients: int) -> tuple[str, ...]:
-    """Name the clients of a simulation, in sorted order.
-
-    >>> names(11)[:2], names(2)
-    (('client-00', 'client-01'), ('client-0', 'client-1'))
-    """
-    digits = len(str(clients - 1))
-    return tuple(f"client-{i:0{digits}}" for i in range(clients))
-
-
 def position(client: str, known: Sequence[str]) -> int:
     """Return a client's place among the names; raises UnknownClient."""
-    if client not in known:
-        raise UnknownClient(client, known)
-    return known.index(client)
+    try:
+        return known.index(client)
+    except ValueError:
+        raise UnknownClient(client, known) from None
 
 
 def check_parts(parts: int, examples: int) -> None:

@@ -13,10 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hansa.fedtasks import OptionError, UnknownClient
+from hansa.fedtasks import OptionError, UnknownClient, names
 from hansa.fedtasks import partitions as p
 from hansa.fedtasks.digits import Digits
-from hansa.fedtasks.partition import names, stream
+from hansa.fedtasks.partition import stream
 
 LABELS = np.repeat(np.arange(10), 100)[stream("labels").permutation(1000)]
 SOURCES = np.arange(1000) % 7
