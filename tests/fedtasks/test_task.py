@@ -18,8 +18,9 @@ from hansa.fedtasks import Accuracy, Data, DataError, Task, TaskError, UnknownCl
 from hansa.fedtasks.digits import Digits
 from hansa.fedtasks.heart_disease import HeartDisease
 from hansa.fedtasks.mnist import Mnist
+from hansa.fedtasks.synthetic import Synthetic
 
-BUILT_IN = (HeartDisease, Digits, Mnist)
+BUILT_IN = (HeartDisease, Digits, Mnist, Synthetic)
 
 
 class Least(Task):
