@@ -55,8 +55,7 @@ class Run:
 def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
     """Build a run, and refuse what makes no sense before anything starts. Raises the errors of all packages."""
     values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
-    _check_names(values)
-    task = _task(values, choices)
+    task = checked_task(values, choices)
     local = build("client", values["client"])
     policy: CohortPolicy = build("cohort", values["cohort"])
     transforms = tuple(build(f"pipeline.{name}", part) for name, part in values["pipeline"].items())
@@ -105,7 +104,9 @@ def _check_names(values: Mapping[str, Any]) -> None:
             raise UnknownSetting(f"setting {name!r} does not exist: nearest are {', '.join(near)}.")
 
 
-def _task(values: Mapping[str, Any], choices: Mapping[str, str]) -> Task:
+def checked_task(values: Mapping[str, Any], choices: Mapping[str, str]) -> Task:
+    """Build the task of a configuration, with the partition of its data."""
+    _check_names(values)
     asked = dict(values["task"])
     if values["clients"] is not None:
         if "parts" not in fields(resolve(str(asked["_target_"]))):
