@@ -35,6 +35,7 @@ BUILT_IN = (
     "hansa.fedtasks.partitions.Quantity",
     "hansa.fedtasks.partitions.Shards",
     "hansa.fedtasks.partitions.Square",
+    "hansa.fedtasks.shakespeare.Shakespeare",
     "hansa.fedtasks.synthetic.Synthetic",
     "hansa.strategies.Bound",
     "hansa.strategies.FedAvg",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from hansa.fedtasks.errors import DataError, OptionError
+from hansa.fedtasks.folder import data_folder
 from hansa.fedtasks.idx import read_idx
 from hansa.fedtasks.names import Numbered, names
 from hansa.fedtasks.partition import check_parts
@@ -66,13 +66,7 @@ class Mnist(Task):
 
     def folder(self) -> Path:
         """Return the folder of the four files; raises DataError where there is none."""
-        above = os.environ.get("HANSA_DATA")
-        if self.data_dir is None and not above:
-            raise DataError("mnist", f"no folder is named: {REMEDY}")
-        folder = Path(self.data_dir) if self.data_dir is not None else Path(above or "") / "mnist"
-        if not folder.is_dir():
-            raise DataError(folder, f"there is no such folder: {REMEDY}")
-        return folder
+        return data_folder(self.data_dir, "mnist", REMEDY)
 
     @cached_property
     def _train(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
