@@ -24,6 +24,7 @@ BUILT_IN = (
     "hansa.fedserver.CohortPolicy",
     "hansa.fedtasks.digits.Digits",
     "hansa.fedtasks.heart_disease.HeartDisease",
+    "hansa.fedtasks.huggingface.HuggingFace",
     "hansa.fedtasks.mnist.Mnist",
     "hansa.fedtasks.partitions.Dirichlet",
     "hansa.fedtasks.partitions.Exponential",
