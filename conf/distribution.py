@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from hansa.conf.components import fields
 from hansa.conf.compose import compose, own_code
-from hansa.conf.errors import WrongValue
+from hansa.conf.errors import UnknownSetting, WrongValue
 from hansa.conf.run import checked_task
 from hansa.fedlink.files import replace
 from hansa.fedtasks import Task
@@ -18,12 +18,25 @@ from hansa.fedtasks.canvas import to_png, to_svg
 from hansa.fedtasks.survey import survey
 from hansa.fedtasks.survey_picture import picture
 
+HELP = """Say who has which examples in a simulation, and draw it; nothing is trained.
+
+  hansa partition task=mnist partition=dirichlet partition.alpha=0.1 clients=100
+  hansa partition task=./mine.py:MyTask out=mine.png
+
+Settings are those of hansa simulate (hansa simulate --help), and two of its own: out=FILE.svg (partition.svg), or
+FILE.png with the .svg beside it; most=N, the clients to look at where there are more (1000), evenly spread."""
+
 OWN = {"out": "partition.svg", "most": "1000"}
 """The verb's own settings: where the picture goes, and the most clients to look at."""
 
 
 def main(words: Sequence[str]) -> None:
     """Look at every client's training data, print what there is, and draw it."""
+    if "-h" in words or "--help" in words:
+        print(HELP)
+        return
+    if flags := [word for word in words if "=" not in word and not word.startswith("~")]:
+        raise UnknownSetting(f"hansa partition takes no {flags[0]!r}: settings are name=value; see --help.")
     own = {name: value for name, _, value in (word.partition("=") for word in words) if name in OWN}
     out, most = _path(own.get("out", OWN["out"])), _most(own.get("most", OWN["most"]))
     words = own_code([word for word in words if word.partition("=")[0] not in OWN])

@@ -40,6 +40,12 @@ def test_a_million_clients_are_looked_at_in_part(capsys):
     assert "clients    70 of 1,000,000\n" in capsys.readouterr().out
 
 
+def test_help_names_its_own_settings_and_draws_nothing(capsys):
+    assert run(["partition", "task=digits", "--help"]) == 0
+    told = capsys.readouterr().out
+    assert "out=FILE.svg (partition.svg)" in told and "most=N" in told and not list(Path().iterdir())
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -49,6 +55,8 @@ def test_a_million_clients_are_looked_at_in_part(capsys):
         (["most=all"], "most=all: it is a number of clients"),
         (["partition=linear"], "task heart_disease has no field 'partition'"),
         (["task=digits", "partition.alpha=2"], "setting 'partition.alpha' does not exist"),
+        (["-m", "seed=1,2"], "hansa partition takes no '-m': settings are name=value; see --help"),
+        (["digits"], "hansa partition takes no 'digits': settings are name=value; see --help"),
         (["+colour=red"], "setting 'colour' does not exist"),
         (["task=digits", "partition=exponential", "clients=30"], "of 30 clients have no example"),
     ],
