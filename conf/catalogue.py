@@ -11,8 +11,7 @@ from rich.table import Table
 
 from hansa.conf.components import installed
 from hansa.conf.errors import UnknownSetting
-
-GROUPS = ("strategy", "task", "pipeline", "client", "cohort")
+from hansa.conf.parts import GROUPS
 
 
 def main(words: Sequence[str]) -> None:

@@ -24,7 +24,20 @@ BUILT_IN = (
     "hansa.fedserver.CohortPolicy",
     "hansa.fedtasks.digits.Digits",
     "hansa.fedtasks.heart_disease.HeartDisease",
+    "hansa.fedtasks.huggingface.HuggingFace",
     "hansa.fedtasks.mnist.Mnist",
+    "hansa.fedtasks.partitions.Dirichlet",
+    "hansa.fedtasks.partitions.Exponential",
+    "hansa.fedtasks.partitions.Iid",
+    "hansa.fedtasks.partitions.Linear",
+    "hansa.fedtasks.partitions.Natural",
+    "hansa.fedtasks.partitions.Noise",
+    "hansa.fedtasks.partitions.Pathological",
+    "hansa.fedtasks.partitions.Quantity",
+    "hansa.fedtasks.partitions.Shards",
+    "hansa.fedtasks.partitions.Square",
+    "hansa.fedtasks.shakespeare.Shakespeare",
+    "hansa.fedtasks.synthetic.Synthetic",
     "hansa.strategies.Bound",
     "hansa.strategies.FedAvg",
     "hansa.strategies.Median",
@@ -36,6 +49,9 @@ ENTRY_POINTS = "hansa.strategies"
 
 PARTS = {"task": ("clients", "model", "data"), "strategy": ("endpoints", "init", "round")}
 """What a component of one's own must have."""
+
+GIVEN = ("pipeline", "partition")
+"""Fields that are components themselves, and are built from groups of their own."""
 
 GUIDES = {"task": "docs/tasks.md", "strategy": "docs/strategies.md"}
 
@@ -107,7 +123,7 @@ def build(where: str, values: Mapping[str, Any], **given: Any) -> Any:
     if where in PARTS:
         _check_parts(where, target, component)
     settings = {name: value for name, value in values.items() if name != "_target_"}
-    hints, known = typing.get_type_hints(component), fields(component)
+    hints, known = typing.get_type_hints(component), {k: v for k, v in fields(component).items() if k not in given}
     for name, value in settings.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, 3, 0.0)
@@ -115,7 +131,7 @@ def build(where: str, values: Mapping[str, Any], **given: Any) -> Any:
                 f"{where}.{name} does not exist: {component.__name__} has {', '.join(near) or 'none'}."
             )
         settings[name] = _checked(f"{where}.{name}", value, hints[name])
-    return component(**settings, **{name: value for name, value in given.items() if name in known})
+    return component(**settings, **{name: value for name, value in given.items() if name in fields(component)})
 
 
 def _checked(where: str, value: Any, hint: Any) -> Any:

@@ -16,8 +16,9 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from hansa.conf.components import PARTS, allow, fields, installed, is_file, resolve
+from hansa.conf.components import GIVEN, PARTS, allow, fields, installed, is_file, resolve
 from hansa.conf.errors import ConfigError, UnknownSetting, WrongValue
+from hansa.conf.parts import GROUPS
 from hansa.conf.schema import RunSettings
 
 ConfigStore.instance().store(name="schema", node=RunSettings)
@@ -64,7 +65,7 @@ def _registered(group: str, value: str) -> str:
     else:
         return value
     name = _free(group, component.__name__ if is_file(value) else value, target)
-    node = {"_target_": target, **{k: v for k, v in fields(component).items() if k != "pipeline"}}
+    node = {"_target_": target, **{k: v for k, v in fields(component).items() if k not in GIVEN}}
     ConfigStore.instance().store(group=group, name=name, node=OmegaConf.create(node, flags={"allow_objects": True}))
     return name
 
@@ -121,7 +122,7 @@ def _unknown_choice(choice: str, text: str) -> ConfigError:
 
 
 def _unknown_key(key: str, cause: str, words: Sequence[str]) -> ConfigError:
-    groups = [word for word in words if word.partition("=")[0] in ("task", "strategy", "pipeline", "client", "cohort")]
+    groups = [word for word in words if word.partition("=")[0] in GROUPS]
     if "is not in struct" not in cause and "not in" not in cause:
         return WrongValue(f"{key}: {cause or 'this value is impossible'}.")
     known = flat(compose(groups)[0])

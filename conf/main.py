@@ -24,6 +24,9 @@ class Verb(NamedTuple):
 LEARNT = "; what was learnt until then is in the run directory"
 VERBS = {
     "simulate": Verb("hansa.conf.simulate", "train a federation of virtual clients on this machine", LEARNT),
+    "partition": Verb(
+        "hansa.conf.distribution", "draw who has which examples in a simulation, before anything is trained"
+    ),
     "provision": Verb(
         "hansa.conf.provision", "make the certificates of a federation, and the invitations of its devices"
     ),
@@ -37,6 +40,7 @@ HELP = """Hansa: federated learning on Flower.
   hansa simulate task=heart_disease strategy=scaffold rounds=20 seed=1
   hansa simulate -m strategy=fedavg,scaffold seed=1,2,3      every combination
   hansa simulate task=./mine.py:MyTask client.lr=0.01        a task of your own
+  hansa partition task=digits partition=dirichlet clients=30   who has which examples, as a picture
   hansa provision plants address=host:8443 clients=a,b       certificates, and an invitation for each device
   hansa serve plants rounds=50                               on the server
   hansa join a.invitation task.data_dir=/data                on a device

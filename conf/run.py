@@ -22,6 +22,7 @@ from hansa.fedserver.job import CohortPolicy, Job
 from hansa.fedtasks import Task
 from hansa.fedtasks.evaluation import channels
 from hansa.fedtasks.model import tensors
+from hansa.fedtasks.partitions import Iid
 from hansa.strategies import Bound, Cohort, Evaluation, Problem, Question
 from hansa.strategies.keys import from_seed
 from hansa.strategies.types import Array
@@ -55,8 +56,7 @@ class Run:
 def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
     """Build a run, and refuse what makes no sense before anything starts. Raises the errors of all packages."""
     values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
-    _check_names(values)
-    task = _task(values)
+    task = checked_task(values, choices)
     local = build("client", values["client"])
     policy: CohortPolicy = build("cohort", values["cohort"])
     transforms = tuple(build(f"pipeline.{name}", part) for name, part in values["pipeline"].items())
@@ -106,13 +106,21 @@ def _check_names(values: Mapping[str, Any]) -> None:
             raise UnknownSetting(f"setting {name!r} does not exist: nearest are {', '.join(near)}.")
 
 
-def _task(values: Mapping[str, Any]) -> Task:
+def checked_task(values: Mapping[str, Any], choices: Mapping[str, str]) -> Task:
+    """Build the task of a configuration, with the partition of its data."""
+    _check_names(values)
     asked = dict(values["task"])
     if values["clients"] is not None:
         if "parts" not in fields(resolve(str(asked["_target_"]))):
             raise WrongValue(f"clients={values['clients']}: this task has clients of its own; leave it empty.")
         asked["parts"] = values["clients"]
-    task: Task = build("task", asked)
+    partition = build("partition", values["partition"])
+    if partition != Iid() and "partition" not in fields(resolve(str(asked["_target_"]))):
+        raise WrongValue(
+            f"partition={choices['partition']}: task {choices['task']} has no field 'partition', so that it would do "
+            "nothing: leave it at iid, or add 'partition: Partition = Iid()' to a task of your own (docs/tasks.md)."
+        )
+    task: Task = build("task", asked, partition=partition)
     return task
 
 

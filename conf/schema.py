@@ -22,6 +22,7 @@ class RunSettings:
     """A run. The groups are components: a ``_target_`` and its fields."""
 
     task: dict[str, Any] = field(default_factory=dict)
+    partition: dict[str, Any] = field(default_factory=dict)
     strategy: dict[str, Any] = field(default_factory=dict)
     pipeline: dict[str, Any] = field(default_factory=dict)
     client: dict[str, Any] = field(default_factory=dict)

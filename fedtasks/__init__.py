@@ -6,6 +6,7 @@ A task of one's own is a class that inherits from `Task`, in one Python file: ``
 from hansa.fedtasks.errors import DataError, MetricError, OptionError, QueryError, TaskError, UnknownClient
 from hansa.fedtasks.examples import Examples, stack
 from hansa.fedtasks.metrics import Accuracy, Auc, Metric
+from hansa.fedtasks.names import Numbered, names
 from hansa.fedtasks.queries import Moments, Query
 from hansa.fedtasks.standardise import Standardise
 from hansa.fedtasks.tables import read_table
@@ -21,12 +22,14 @@ __all__ = [
     "MetricError",
     "Moments",
     "OptionError",
+    "Numbered",
     "Query",
     "QueryError",
     "Standardise",
     "Task",
     "TaskError",
     "UnknownClient",
+    "names",
     "read_table",
     "stack",
 ]

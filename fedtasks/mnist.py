@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +13,11 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from hansa.fedtasks.errors import DataError, OptionError
+from hansa.fedtasks.folder import data_folder
 from hansa.fedtasks.idx import read_idx
-from hansa.fedtasks.partition import check_parts, names, position, share, stream
+from hansa.fedtasks.names import Numbered, names
+from hansa.fedtasks.partition import check_parts
+from hansa.fedtasks.partitions import Iid, Partition, Shares, share_out
 from hansa.fedtasks.task import Data, Task
 from hansa.strategies.types import Array
 
@@ -30,45 +32,41 @@ SIDE, CLASSES = 28, 10
 class Mnist(Task):
     """Which digit is it? Images (1, 28, 28) in [0, 1], 60,000 for the clients and 10,000 for the coordinator.
 
-    ``net`` is lr (7,850 parameters), 2nn (199,210) or cnn (1,663,370). The training images are dealt out at random, by
-    the number ``split``, in ``parts`` even parts, one a client. ``data_dir`` holds the four IDX files, plain or .gz;
-    empty, they are looked for in the folder mnist of the folder that the environment variable HANSA_DATA names.
+    ``net`` is lr (7,850 parameters), 2nn (199,210) or cnn (1,663,370). The training images are dealt out to
+    ``parts`` clients by the ``partition``, at random by the number ``split``. ``data_dir`` holds the four IDX files,
+    plain or .gz; empty, they are looked for in the folder mnist of the folder that the environment variable HANSA_DATA
+    names.
     """
 
     net: str = "2nn"
     parts: int = 10
     split: int = 0
     data_dir: str | None = None
+    partition: Partition = Iid()
 
     def __post_init__(self) -> None:
         if self.net not in ("lr", "2nn", "cnn"):
             raise OptionError(f"task.net={self.net!r}: for mnist it is lr, 2nn or cnn.")
         check_parts(self.parts, 60_000)
 
-    def clients(self) -> tuple[str, ...]:
+    def clients(self) -> Numbered:
         return names(self.parts)
 
     def model(self) -> nn.Module:
         return {"lr": _lr, "2nn": _2nn, "cnn": _cnn}[self.net]()
 
     def data(self, client: str) -> Data:
-        place = position(client, self.clients())
+        rows = self._shares.rows(client)
         images, digits = self._train
-        rows = share(place, self.parts, self._order)
-        return Data(_examples(images[rows], digits[rows]))
+        return Data(_examples(self._shares.inputs(client, _pixels(images[rows])), digits[rows]))
 
     def server_data(self) -> TensorDataset:
-        return _examples(*read_pair(self.folder(), "t10k"))
+        images, digits = read_pair(self.folder(), "t10k")
+        return _examples(_pixels(images), digits)
 
     def folder(self) -> Path:
         """Return the folder of the four files; raises DataError where there is none."""
-        above = os.environ.get("HANSA_DATA")
-        if self.data_dir is None and not above:
-            raise DataError("mnist", f"no folder is named: {REMEDY}")
-        folder = Path(self.data_dir) if self.data_dir is not None else Path(above or "") / "mnist"
-        if not folder.is_dir():
-            raise DataError(folder, f"there is no such folder: {REMEDY}")
-        return folder
+        return data_folder(self.data_dir, "mnist", REMEDY)
 
     @cached_property
     def _train(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -77,8 +75,8 @@ class Mnist(Task):
         return images, digits
 
     @cached_property
-    def _order(self) -> Array:
-        return stream("mnist", "clients", self.split).permutation(len(self._train[0]))
+    def _shares(self) -> Shares:
+        return share_out(self.partition, self._train[1], self.clients(), "mnist", "clients", self.split)
 
 
 def read_pair(folder: Path, which: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -101,9 +99,12 @@ def _find(folder: Path, name: str) -> Path:
     raise DataError(folder, f"has no {name}: {REMEDY}")
 
 
-def _examples(images: NDArray[np.uint8], digits: NDArray[np.uint8]) -> TensorDataset:
-    pixels = torch.from_numpy(images.astype(np.float32) / 255).unsqueeze(1)
-    return TensorDataset(pixels, torch.from_numpy(digits.astype(np.int64)))
+def _pixels(images: NDArray[np.uint8]) -> Array:
+    return images[:, None].astype(np.float32) / 255
+
+
+def _examples(pixels: Array, digits: NDArray[np.uint8]) -> TensorDataset:
+    return TensorDataset(torch.from_numpy(pixels), torch.from_numpy(digits.astype(np.int64)))
 
 
 def _lr() -> nn.Module:

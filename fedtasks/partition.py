@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from hansa.fedtasks.errors import OptionError, UnknownClient
@@ -14,21 +16,12 @@ def stream(*key: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(derive(b"hansa partition", *key)[:16], "little")))
 
 
-def names(clients: int) -> tuple[str, ...]:
-    """Name the clients of a simulation, in sorted order.
-
-    >>> names(11)[:2], names(2)
-    (('client-00', 'client-01'), ('client-0', 'client-1'))
-    """
-    digits = len(str(clients - 1))
-    return tuple(f"client-{i:0{digits}}" for i in range(clients))
-
-
-def position(client: str, known: tuple[str, ...]) -> int:
+def position(client: str, known: Sequence[str]) -> int:
     """Return a client's place among the names; raises UnknownClient."""
-    if client not in known:
-        raise UnknownClient(client, known)
-    return known.index(client)
+    try:
+        return known.index(client)
+    except ValueError:
+        raise UnknownClient(client, known) from None
 
 
 def check_parts(parts: int, examples: int) -> None:
@@ -38,15 +31,6 @@ def check_parts(parts: int, examples: int) -> None:
             f"task.parts={parts}: that many clients cannot each have one of {examples} examples: "
             f"choose 1 to {examples}."
         )
-
-
-def share(place: int, parts: int, order_N: Array) -> Array:
-    """Return one client's part of a shuffled order; parts differ by at most one example.
-
-    >>> [share(i, 3, np.arange(8)).tolist() for i in range(3)]
-    [[0, 1, 2], [3, 4, 5], [6, 7]]
-    """
-    return np.array_split(order_N, parts)[place]
 
 
 def stratify(class_N: Array, test: float, rng: np.random.Generator) -> tuple[Array, Array]:

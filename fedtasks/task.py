@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -51,8 +51,8 @@ class Task(ABC):
     """
 
     @abstractmethod
-    def clients(self) -> tuple[str, ...]:
-        """Return the names of the clients in a simulation, sorted."""
+    def clients(self) -> Sequence[str]:
+        """Return the names of the clients in a simulation, sorted; `names(n)` where they are made up."""
 
     @abstractmethod
     def model(self) -> nn.Module:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hansa.conf.components import BUILT_IN, allow, build, fields, resolve
+from hansa.conf.components import BUILT_IN, GIVEN, allow, build, fields, resolve
 from hansa.conf.compose import compose, flat
 from hansa.conf.digest import digest, learning_settings
 from hansa.conf.errors import ConfigError, UnknownSetting, WrongValue
@@ -15,7 +15,9 @@ from hansa.conf.parts import OPERATION, SITE
 from hansa.conf.wire import words
 
 CONF = Path(__file__).parents[2] / "conf"
-FILES = [path for group in ("task", "strategy", "client", "cohort") for path in (CONF / group).glob("*.yaml")]
+FILES = [
+    path for group in ("task", "partition", "strategy", "client", "cohort") for path in (CONF / group).glob("*.yaml")
+]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}={path.stem}")
@@ -23,9 +25,18 @@ def test_a_choice_sets_every_field_of_its_component(path):
     config, _ = compose([f"{path.parent.name}={path.stem}"])
     node = dict(config[path.parent.name])
     component = resolve(node.pop("_target_"))
-    assert node.keys() == fields(component).keys() - {"pipeline"}
+    assert node.keys() == fields(component).keys() - set(GIVEN)
     written = yaml.safe_load(path.read_text())
-    if path.stem in ("fedavg", "scaffold", "median", "sgd", "everyone", "heart_disease", "digits", "mnist"):
+    if path.parent.name == "partition" or path.stem in (
+        "fedavg",
+        "scaffold",
+        "median",
+        "sgd",
+        "everyone",
+        "heart_disease",
+        "digits",
+        "mnist",
+    ):
         assert all(fields(component)[name] == value for name, value in written.items() if name != "_target_")
 
 

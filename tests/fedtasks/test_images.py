@@ -11,6 +11,7 @@ import torch
 from hansa.fedtasks import DataError, OptionError, UnknownClient
 from hansa.fedtasks.digits import Digits
 from hansa.fedtasks.mnist import Mnist
+from hansa.fedtasks.partitions import Dirichlet, Pathological
 
 
 def idx(array):
@@ -154,3 +155,11 @@ def test_options_that_make_no_sense_are_refused(make, words):
 def test_more_clients_than_images_are_refused(mnist):
     with pytest.raises(OptionError, match="choose 1 to 50"):
         Mnist(parts=51, data_dir=str(mnist)).data("client-00")
+
+
+def test_a_partition_deals_the_images_out(mnist):
+    task = Mnist(parts=5, partition=Pathological(class_assignment_mode="deterministic"), data_dir=str(mnist))
+    held = [sorted(set(task.data(name).train.tensors[1].tolist())) for name in task.clients()]
+    assert held == [[0, 1], [1, 2], [2, 3], [3, 4], [4, 5]]
+    with pytest.raises(OptionError, match="gave every client that many examples"):
+        Mnist(partition=Dirichlet(), data_dir=str(mnist)).data("client-0")
