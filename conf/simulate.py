@@ -80,7 +80,7 @@ def _simulate(sweep: Sweep, config: DictConfig) -> None:
 def prepare(config: DictConfig, choices: Mapping[str, str]) -> Iterator[Runner]:
     """Build everything of a simulated run, its engine and its directory; the engine ends with the context."""
     run, run_id = assemble(config, choices), new_run_id()
-    names, own = tuple(sorted(run.work.task.clients())), coordinator_key(config, "seed")
+    names, own = _sorted(run.work.task.clients()), coordinator_key(config, "seed")
     with _states(config, run_id) as states:
         site = run.site(states, from_seed(run.job.seed, "client"))
         engines = Engines(job=run.job, site=site, names=names, own=own, workers=config.workers, debug=config.debug)
@@ -101,6 +101,11 @@ def prepare(config: DictConfig, choices: Mapping[str, str]) -> Iterator[Runner]:
             print(f"results go to {made.directory.path}", file=sys.stderr)
             print(f"federation={choice.engine}: {choice.why}", file=sys.stderr)
             yield made
+
+
+def _sorted(names: Sequence[str]) -> Sequence[str]:
+    """Return names in order; those that are no tuple are made up, in order, and may be a million."""
+    return tuple(sorted(names)) if isinstance(names, (tuple, list)) else names
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from hansa.fedclient.cache import Cache
 from hansa.fedclient.errors import SettingsError, stage
 from hansa.fedclient.optimiser import Optimiser
 from hansa.fedclient.settings import Local
@@ -25,8 +25,8 @@ from hansa.strategies import Context, Layout, Trained
 from hansa.strategies.pipeline import Names
 from hansa.strategies.types import Array
 
-CACHED = 4096
-"""Clients whose data stays in memory after its first use."""
+CACHED = 2**29
+"""Bytes of clients' data that stay in memory after their first use."""
 AHEAD = 64
 """Batches that are gathered at once from data in memory."""
 
@@ -63,7 +63,7 @@ class TorchWork:
         plain = self.settings.device == "cpu" and not list(self.model.buffers())
         self._found = tensors(self.model) if plain else {}
         self._frozen = {name: buffer.clone() for name, buffer in self.model.named_buffers() if name in frozen}
-        self.data = functools.lru_cache(CACHED)(self._data)
+        self.data = Cache(self._data, CACHED)
 
     def fit(self, fitted: Array) -> None:
         """Take in what federated queries found out."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +58,7 @@ class Context:
         """A client's group in this round: independent of all other clients, so that removing one moves nobody."""
         return int.from_bytes(derive(self.own, "group", self.round, client), "little") % groups
 
-    def sample(self, names: tuple[str, ...], size: int) -> tuple[str, ...]:
+    def sample(self, names: Sequence[str], size: int) -> tuple[str, ...]:
         """Draw a cohort of the round, uniformly without replacement, from sorted names; the result is sorted."""
         drawn = self._stream(self.own, "cohort", self.round).choice(len(names), size, replace=False)
         return tuple(names[i] for i in sorted(drawn.tolist()))

@@ -12,7 +12,7 @@ from hansa.strategies.keys import Context
 from hansa.strategies.spec import Spec
 from hansa.strategies.types import Array
 
-Names: TypeAlias = tuple[str, ...]
+Names: TypeAlias = Sequence[str]
 Encode: TypeAlias = Callable[[Array, Names, Context], Array]
 Decode: TypeAlias = Callable[[Array, Context], Array]
 

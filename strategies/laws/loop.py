@@ -157,7 +157,7 @@ class Place:
         return np.stack([row_D for row_D, _ in kept]), stacked([after for _, after in kept], kept[0][1])
 
     def _addressed(self, to: Address, asked: list[tuple[Request, Released]]) -> Names:
-        if isinstance(to, tuple):
+        if not isinstance(to, str):
             return tuple(sorted(to))
         counted = {name for _, released in asked for name in released.names}
         return {"cohort": self.cohort, "everyone": self.world.names, "counted": tuple(sorted(counted))}[to]

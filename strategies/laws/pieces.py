@@ -20,7 +20,7 @@ from hansa.strategies.types import Array
 Way: TypeAlias = Pipeline | Sequence[Transform]
 """A compiled pipeline, or transforms to be compiled for ROW."""
 
-NAMES: Names = tuple(f"c{i:02d}" for i in range(8))
+NAMES = tuple(f"c{i:02d}" for i in range(8))
 ROW = Spec(
     channels=(Channel(name="delta", shape=(5,), weighted=True), Channel(name="loss", weighted=True), WEIGHT),
     cohort=Cohort(expected=len(NAMES), max=len(NAMES)),
