@@ -46,9 +46,8 @@ class Optimiser:
             self._first = [m[:many] for m in self._first]
             self._second = [m[:many] for m in self._second]
 
-    @torch.no_grad()
     def step(self, grad: Sequence[Tensor | None]) -> None:
-        """Move the parameters that have gradients."""
+        """Move the parameters that have gradients; to be called where torch records nothing."""
         there = [i for i, gradient in enumerate(grad) if gradient is not None]
         parameters: list[Tensor] = [self.parameters[i] for i in there]
         gradients = [gradient for gradient in grad if gradient is not None]

@@ -1,9 +1,10 @@
 """A training step as a flat list of torch's own operations: recorded once a shape, then played without autograd.
 
-Recording runs the step as it is and notes each operation that it comes to, backward pass included. Playing calls the
-same operations on the same values, so the bits are the same, without the walk through modules and autograd, which is
-most of a small model's time. A step that draws random numbers, changes a tensor in place (BatchNorm does) or looks at
-a value is not recorded; and a tape whose first results differ by a bit from the step's own is thrown away.
+It is for use under ``torch.no_grad()``, where a step asks for gradients itself. Recording runs the step as it is and
+notes each operation that it comes to, backward pass included. Playing calls the same operations on the same values, so
+the bits are the same, without the walk through modules and autograd, which is most of a small model's time. A step that
+draws random numbers, changes a tensor in place (BatchNorm does) or looks at a value is not recorded; and a tape whose
+first results differ by a bit from the step's own is thrown away.
 """
 
 from __future__ import annotations
@@ -138,12 +139,12 @@ def _compiled(tape: tuple[list[tuple[Any, Any, Any, Any]], list[_Slot | None]], 
             names.values[repr(slot)] = seen[slot.number]
         there |= _slots(result)
         words = [names.write(arg) for arg in args] + [f"{_word(k)}={names.write(v)}" for k, v in kwargs.items()]
-        body.append(f"    {names.targets(result)} = {names.constant(op)}({', '.join(words)})")
+        body.append(f"    {names.targets(result)} = {names.constant(op._op)}({', '.join(words)})")
     arguments = ", ".join(f"v{i}" for i in range(given))
     told = ", ".join("None" if end is None else repr(end) for end in ends)
     text = "\n".join([f"def play({arguments}):", *body, f"    return ({told},)"])
     exec(text, names.values)  # the text is made of names of our own only
-    return torch.no_grad()(names.values["play"])  # type: ignore[no-any-return]
+    return names.values["play"]  # type: ignore[no-any-return]
 
 
 def _word(name: str) -> str:

@@ -145,7 +145,7 @@ class TorchWork:
             return np.zeros_like(model_P), private_Q, 0, 0.0, 0.0
         self._load(model_P, private_Q)
         self.model.train()
-        with stage("training"), _seeded(ctx.learning(name, "torch"), self.settings.device):
+        with stage("training"), _seeded(ctx.seed(name, "torch"), self.settings.device):
             loss, travel = self._learn(examples, name, ctx, correction_P)
         after = self._tensors()
         delta_P = self.layout.pack(after, "shared")
@@ -162,18 +162,20 @@ class TorchWork:
         optimiser = Optimiser(self._trained, self.settings, self.settings.rate(ctx.round))
         nudge = Nudge.of(self.model, self.layout, correction_P, self.settings.proximal)
         losses, sizes, travel = list[Any](), list[int](), 0.0
-        for inputs, targets in self._batches(examples, rng):
-            loss, *gradients = self._step(inputs, targets, *self._trained)
-            optimiser.step(nudge(gradients))
-            losses.append(loss)
-            sizes.append(len(targets))
-            travel += optimiser.rate
+        with torch.no_grad():
+            for inputs, targets in self._batches(examples, rng):
+                loss, *gradients = self._step(inputs, targets, *self._trained)
+                optimiser.step(nudge(gradients))
+                losses.append(loss)
+                sizes.append(len(targets))
+                travel += optimiser.rate
         return sum(float(loss) * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes), travel
 
     def _gradients(self, inputs: Tensor, targets: Tensor, *trained: Tensor) -> Sequence[Tensor | None]:
         """Return the loss of a batch and its gradients; ``trained`` are the model's own parameters."""
-        loss = self.task.loss(self.model(inputs), targets)
-        return loss.detach(), *torch.autograd.grad(loss, trained, allow_unused=True)
+        with torch.enable_grad():
+            loss = self.task.loss(self.model(inputs), targets)
+            return loss.detach(), *torch.autograd.grad(loss, trained, allow_unused=True)
 
     def _batches(self, examples: Any, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         count, steps = len(examples), self.settings.steps
@@ -209,9 +211,8 @@ class TorchWork:
 
 
 @contextmanager
-def _seeded(rng: np.random.Generator, device: str) -> Iterator[None]:
+def _seeded(seed: int, device: str) -> Iterator[None]:
     """Seed torch's own randomness for one client; on a CPU without ``torch.manual_seed``, which takes 0.3 ms."""
-    seed = int(rng.integers(2**63))
     if device != "cpu":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -50,6 +50,10 @@ class Context:
         """Randomness of one client's learning: the same in every request of a round."""
         return self._stream(self.public, "learning", self.round, client, purpose)
 
+    def seed(self, client: str, purpose: str) -> int:
+        """A number of 63 bits for a source of randomness of one client's learning: the same in every request."""
+        return int.from_bytes(derive(self.public, "seed", self.round, client, purpose)[:8], "little") >> 1
+
     def secret(self, client: str, purpose: str) -> np.random.Generator:
         """Randomness that only this party knows, fresh in every request."""
         return self._stream(self.own, "secret", self.round, self.request, client, purpose)

@@ -48,9 +48,9 @@ def test_only_those_who_are_asked_work_and_one_at_a_time():
     assert federation.population() == HOSPITALS
     calls = there.exchange._calls("query.moments", {}, ("hungary",), (0, 0), None)
     replies = federation.ask(calls, None)
-    assert federation.site.work.data.cache_info().currsize == 0, "nothing is read before a reply is wanted"
+    assert not federation.site.work.data._kept, "nothing is read before a reply is wanted"
     assert [reply.client for reply in replies] == ["hungary"]
-    assert federation.site.work.data.cache_info().currsize == 1
+    assert list(federation.site.work.data._kept) == ["hungary"]
 
 
 def test_states_stay_apart_between_runs_of_one_place():
