@@ -1,4 +1,4 @@
-"""``hansa serve FOLDER app=server.py:app``: any Flower ServerApp, with Hansa's devices as its nodes."""
+"""Any Flower ServerApp, with Hansa's devices (``hansa serve FOLDER app=server.py:app``) or others as its nodes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
 from flwr.common.constant import SUPERLINK_NODE_ID
-from flwr.serverapp import ServerApp
+from flwr.serverapp import Grid, ServerApp
 
 from hansa.conf.components import load
 from hansa.conf.errors import CannotLoad
@@ -34,19 +34,23 @@ def new_run_id() -> int:
 
 
 def carry_out(target: str, server: Server, run_id: int, words: Sequence[str]) -> None:
-    """Let a ServerApp run to its end; the last line on standard output is a summary."""
-    say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731 - one way to say
-    app, start = _app(target), time.monotonic()
-    presence = Presence(clock=time.monotonic, say=say)
+    """Let a ServerApp of a file run to its end among devices."""
+    app = _app(target)
+    presence = Presence(clock=time.monotonic, say=lambda text: print(text, file=sys.stderr, flush=True))
     grid = LinkGrid(server=server, presence=presence, clock=time.monotonic, run_id=run_id)
-    context = Context(
-        run_id=run_id,
-        node_id=SUPERLINK_NODE_ID,
-        node_config={},
-        state=RecordDict(),
-        run_config=values(list(words)),
-    )
-    stopped = "interrupted"
+    play(app, grid, run_id, values(list(words)), lambda: {"clients": len(presence.here())})
+
+
+def play(
+    app: ServerApp,
+    grid: Grid,
+    run_id: int,
+    config: dict[str, bool | float | int | str],
+    told: Callable[[], dict[str, object]],
+) -> None:
+    """Let a ServerApp run to its end; the last line on standard output is a summary, with what is ``told`` then."""
+    start, stopped = time.monotonic(), "interrupted"
+    context = Context(run_id=run_id, node_id=SUPERLINK_NODE_ID, node_config={}, state=RecordDict(), run_config=config)
     try:
         app(grid, context)
         stopped = "finished"
@@ -55,8 +59,7 @@ def carry_out(target: str, server: Server, run_id: int, words: Sequence[str]) ->
         raise
     finally:
         seconds = round(time.monotonic() - start, 3)
-        told = {"run_id": str(run_id), "seconds": seconds, "clients": len(presence.here()), "stopped": stopped}
-        print(json.dumps(told), flush=True)
+        print(json.dumps({"run_id": str(run_id), "seconds": seconds, **told(), "stopped": stopped}), flush=True)
 
 
 def _app(target: str) -> ServerApp:

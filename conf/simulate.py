@@ -37,6 +37,11 @@ PATIENCE = 10.0
 def main(words: Sequence[str]) -> None:
     """Compose a configuration from overrides and carry it out; with ``-m`` one run for each combination."""
     torch.set_num_threads(1)
+    if any(word.startswith("app=") for word in words):
+        from hansa.conf.simulate_app import main as simulate_app  # Flower is imported for its apps only
+
+        simulate_app(words)
+        return
     os.environ["HYDRA_FULL_ERROR"] = "1"
     words = flags_first(own_code(words))
     with tempfile.TemporaryDirectory() as sweeps:

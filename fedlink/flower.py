@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.clientapp.client_app import ClientAppException
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto, recorddict_from_proto, recorddict_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
@@ -142,6 +143,14 @@ def _parsed(parse: Callable[[], Parsed], what: str) -> Parsed:
 def error_reply(to: Message, text: str) -> Message:
     """Say in Flower's way that a message has no answer, because its node is not there or cannot be understood."""
     return Message(Error(code=ErrorCode.NODE_UNAVAILABLE, reason=text), reply_to=to)
+
+
+def app_error(to: Message, error: Exception) -> Message:
+    """Say in Flower's way that a ClientApp raised an error, as Flower's own simulation words it."""
+    raised = ClientAppException(str(error))
+    return Message(
+        Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=f"{type(raised)}:<'{raised}'>"), reply_to=to
+    )
 
 
 def become(run_id: int) -> None:

@@ -2,6 +2,7 @@
 
 SimulationError
 ├── EngineError    an engine that cannot do this work, or is not there
+├── AppError       a Flower app that is not there, lacks a part, or does not import
 ├── WorkerDied     worker processes that die over one and the same client
 └── ClientFailed   a client's work that raised an error, under debug=true
 """
@@ -15,6 +16,10 @@ class SimulationError(Exception):
 
 class EngineError(SimulationError):
     """An engine that cannot do this work, or is not there."""
+
+
+class AppError(SimulationError):
+    """A Flower app that is not there, lacks a part, or does not import."""
 
 
 class WorkerDied(SimulationError):
