@@ -67,7 +67,8 @@ class Fleet:
 
     def served(self) -> dict[str, Any]:
         assert self.processes.pop("serve").wait(SECONDS) == 0, self.log("serve")
-        return dict(json.loads(self.log("serve").splitlines()[-1]))
+        lines = self.log("serve").splitlines()  # gRPC may have a last word on standard error
+        return dict(json.loads([line for line in lines if line.startswith("{")][-1]))
 
     def log(self, name: str) -> str:
         return (self.home / f"{name}.log").read_text()
