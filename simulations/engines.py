@@ -21,7 +21,7 @@ from hansa.strategies.pipeline import Names
 
 EXACT = ("inline", "processes")
 ENGINES = ("auto", "fast", *EXACT, "vectorised")
-START, REQUEST = 0.1, 0.004
+START, REQUEST = 0.03, 0.002
 """Seconds that worker processes cost to start, and for each request to them."""
 BLOCK = 64
 """The most clients that are trained side by side."""
