@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-MODELS = (("lr", 60), ("lr", 600), ("2nn", 60), ("2nn", 600), ("cnn", 60))
+MODELS = (("lr", 60, 100), ("lr", 600, 30), ("2nn", 60, 60), ("2nn", 600, 12), ("cnn", 60, 12))
+"""Models, examples of a client, and rounds: enough for the steady rounds to last."""
 RIVALS = {
     "loop": ("torch_loop.py",),
     "tight": ("torch_loop.py", "tight"),
@@ -29,6 +30,7 @@ RIVALS = {
     "pfl": ("pfl_simulation.py",),
     "flower": ("flower_simulation.py",),
 }
+ENGINES = ("auto", "fast")
 SETTINGS = ["cohort.size=20", "client.batch_size=10", "client.lr=0.1", "evaluation.every=0"]
 
 
@@ -103,13 +105,13 @@ def rate(line: str) -> float:
     return float(found[1]) if found else float("nan")
 
 
-def compare(model: str, samples: int, rounds: int, pythons: dict[str, str], engines: list[str]) -> None:
+def compare(model: str, samples: int, rounds: int, pythons: dict[str, str]) -> None:
     """Run everybody in turn on one model, and print the ratios."""
     lines = {name: rival(name, pythons.get(name, sys.executable), model, samples, rounds) for name in RIVALS}
-    lines |= {f"hansa {engine}": itself(engine, model, samples, rounds) for engine in engines}
+    lines |= {f"hansa {engine}": itself(engine, model, samples, rounds) for engine in ENGINES}
     for line in lines.values():
         print(line, flush=True)
-    for engine in engines:
+    for engine in ENGINES:
         ours = rate(lines[f"hansa {engine}"])
         ratios = [f"{ours / rate(lines[name]):.1f} x {name}" for name in RIVALS if rate(lines[name]) > 0]
         print(f"  {model}/{samples}: hansa {engine} is {', '.join(ratios)}", flush=True)
@@ -121,17 +123,17 @@ def main() -> None:
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--model", choices=["lr", "2nn", "cnn"])
     parser.add_argument("--samples", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--python", action="append", default=[], metavar="NAME=PATH")
     given = parser.parse_args()
     if "HANSA_DATA" not in os.environ:
         sys.exit("simulation.py: set HANSA_DATA to the folder that has mnist/ with the four IDX files.")
     if given.only:
-        hansa(given.engine, given.model or "2nn", given.samples, given.rounds)
+        hansa(given.engine, given.model or "2nn", given.samples, given.rounds or 12)
         return
     pythons = dict(pair.split("=", 1) for pair in given.python)
-    for model, samples in [(given.model, given.samples)] if given.model else MODELS:
-        compare(model, samples, given.rounds, pythons, [given.engine])
+    for model, samples, rounds in [(given.model, given.samples, 12)] if given.model else MODELS:
+        compare(model, samples, given.rounds or rounds, pythons)
 
 
 if __name__ == "__main__":

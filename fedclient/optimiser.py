@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,8 +50,9 @@ class Optimiser:
     def step(self, grad: Sequence[Tensor | None]) -> None:
         """Move the parameters that have gradients; to be called where torch records nothing."""
         there = [i for i, gradient in enumerate(grad) if gradient is not None]
-        parameters: list[Tensor] = [self.parameters[i] for i in there]
-        gradients = [gradient for gradient in grad if gradient is not None]
+        parameters, gradients = list(self.parameters), list[Any](grad)
+        if len(there) < len(gradients):
+            parameters, gradients = [parameters[i] for i in there], [gradients[i] for i in there]
         if self.settings.optimiser != "sgd":
             self._adam(there, parameters, gradients)
         elif self.settings.momentum or self.settings.weight_decay:

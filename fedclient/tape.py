@@ -28,7 +28,7 @@ CHECKED = 2
 """Uses of a new tape at which a difference only means that the step cannot be played."""
 SHAPES = 64
 """Tapes that are kept; further shapes are computed by the step itself."""
-TRANSPOSE, DETACH = torch.ops.aten.t.default, torch.ops.aten.detach.default
+TRANSPOSE, DETACH, ONES = torch.ops.aten.t.default, torch.ops.aten.detach.default, torch.ops.aten.ones_like.default
 
 
 class _Cannot(Exception):
@@ -99,7 +99,7 @@ def record(step: Step, given: Sequence[Tensor]) -> tuple[Sequence[Tensor | None]
 def _tidy(
     lines: list[tuple[Any, Any, Any, Any]], ends: list[_Slot | None]
 ) -> tuple[list[tuple[Any, Any, Any, Any]], list[_Slot | None]]:
-    """Leave out what only renames a tensor, transposes one back, or computes what nobody reads."""
+    """Leave out what only renames a tensor, transposes one back, fills in ones, or computes what nobody reads."""
     same: dict[_Slot, _Slot] = {}
     turned: dict[_Slot, _Slot] = {}
     kept = []
@@ -109,7 +109,7 @@ def _tidy(
             same[result] = args[0]
         elif op is TRANSPOSE and args[0] in turned:
             same[result] = turned[args[0]]
-        else:
+        elif op is not ONES:  # the recorded ones serve as a constant
             if op is TRANSPOSE:
                 turned[result] = args[0]
             kept.append((op, args, kwargs, result))

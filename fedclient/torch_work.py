@@ -144,7 +144,8 @@ class TorchWork:
         if count == 0:
             return np.zeros_like(model_P), private_Q, 0, 0.0, 0.0
         self._load(model_P, private_Q)
-        self.model.train()
+        if self.task.train is not None or not self.model.training:  # it walks through all modules
+            self.model.train()
         with stage("training"), _seeded(ctx.seed(name, "torch"), self.settings.device):
             loss, travel = self._learn(examples, name, ctx, correction_P)
         after = self._tensors()
@@ -167,7 +168,7 @@ class TorchWork:
                 loss, *gradients = self._step(inputs, targets, *self._trained)
                 optimiser.step(nudge(gradients))
                 losses.append(loss)
-                sizes.append(len(targets))
+                sizes.append(targets.shape[0])
                 travel += optimiser.rate
         return sum(float(loss) * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes), travel
 
@@ -185,7 +186,7 @@ class TorchWork:
         orders = (rng.permutation(count) for _ in passes)
         rows = (order[start : start + at_once] for order in orders for start in range(0, count, at_once))
         blocks = (pick(examples, some, self.settings.device) for some in rows)
-        batches = (batch for x, y in blocks for batch in zip(torch.split(x, size), torch.split(y, size), strict=True))
+        batches = (batch for block in blocks for batch in zip(*(_split(part, size) for part in block), strict=True))
         return itertools.islice(batches, steps or None)
 
     def _tensors(self) -> dict[str, Array]:
@@ -208,6 +209,12 @@ class TorchWork:
         self._load(model_P, private_Q)
         with stage("evaluating"):
             return sums(self.task, self.model, examples)
+
+
+def _split(whole: Tensor, size: int) -> Sequence[Tensor]:
+    """Cut a tensor as torch.split does, which goes through three functions in Python."""
+    count = whole.shape[0]
+    return torch.split_with_sizes(whole, [min(size, count - start) for start in range(0, count, size)])
 
 
 @contextmanager

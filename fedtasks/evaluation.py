@@ -52,7 +52,8 @@ def forward(task: Task, model: nn.Module, examples: Examples) -> tuple[Tensor, T
 def pick(examples: Examples, rows: Array, device: torch.device | str) -> tuple[Tensor, Tensor]:
     """Return the inputs and targets of some rows, on a device."""
     if type(examples) is TensorDataset:
-        inputs, targets = examples[torch.from_numpy(rows)]
+        index = torch.from_numpy(rows)
+        inputs, targets = (tensor.index_select(0, index) for tensor in examples.tensors)
     else:
         inputs, targets = default_collate([examples[int(i)] for i in rows])
     return inputs.to(device), targets.to(device)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn, Protocol
 
+from hansa.fedlink.memory import keep_all
 from hansa.simulations.claims import Claims, claims_plan
 from hansa.simulations.errors import EngineError, WorkerDied
 from hansa.simulations.line import HungUp, Line
@@ -160,6 +161,7 @@ class Pool:
             ours.close()
             for member in self._members:
                 member.line.close()
+            keep_all()
             code = _serve(self.crew, theirs, self._born)
         finally:
             os._exit(code)

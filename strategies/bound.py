@@ -91,14 +91,12 @@ class Bound:
             source_BD = rows_BD
             if channel.name == WEIGHT.name:
                 out_BD[:, where], source_BD = weight_B1, out_BD
-            pieces, bounded = _pieces(where), math.isfinite(channel.bound)
+            pieces, bounded = _pieces(where), math.isfinite(channel.bound) and channel.name != WEIGHT.name
             if bounded:
                 norm_B1 = np.sqrt(sum(_squares(source_BD[:, piece]) for piece in pieces))
                 shrink_B1 = scale * (channel.bound / np.maximum(norm_B1, channel.bound))
             for piece in pieces:
-                part_BC = source_BD[:, piece].astype(np.float64)
-                if bounded:
-                    part_BC *= shrink_B1
+                part_BC = np.multiply(source_BD[:, piece], shrink_B1 if bounded else scale, dtype=np.float64)
                 if channel.weighted:
                     part_BC *= weight_B1
                 out_BD[:, piece] = part_BC

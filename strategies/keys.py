@@ -69,4 +69,4 @@ class Context:
 
     @staticmethod
     def _stream(key: bytes, *parts: str | int) -> np.random.Generator:
-        return np.random.Generator(np.random.Philox(key=int.from_bytes(derive(key, *parts)[:16], "little")))
+        return np.random.Generator(np.random.Philox(key=np.frombuffer(derive(key, *parts)[:16], "<u8")))

@@ -7,7 +7,8 @@ import fnmatch
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from functools import cached_property
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -66,12 +67,12 @@ class Layout:
 
     def size(self, kind: Kind) -> int:
         """Return the length of a kind's vector."""
-        return sum(math.prod(entry.shape) for entry in self._of(kind))
+        return self._places[kind][-1][1].stop if self._places[kind] else 0
 
     def pack(self, tensors: Mapping[str, Array], kind: Kind) -> Array:
         """Flatten a kind's tensors into one float32 vector; raises LayoutError for an integer that it cannot hold."""
         parts = [np.zeros(0, np.float32)]
-        for entry in self._of(kind):
+        for entry, _ in self._places[kind]:
             tensor = np.asarray(tensors[entry.name])
             if entry.dtype.kind in "iu" and tensor.size and np.abs(tensor.astype(np.float64)).max() > EXACT:
                 raise LayoutError(f"tensor {entry.name!r} holds integers above {EXACT}: make it frozen in the task.")
@@ -82,17 +83,21 @@ class Layout:
         """Cut a kind's vector into tensors of the model's own shapes and types; what is float32 stays a view of it."""
         if vector.shape != (self.size(kind),):
             raise LayoutError(f"a {kind} vector of {vector.shape} for {self.size(kind)} entries: is it the same model?")
-        out, start = {}, 0
-        for entry in self._of(kind):
-            stop = start + math.prod(entry.shape)
-            part = vector[start:stop].reshape(entry.shape)
+        out = {}
+        for entry, where in self._places[kind]:
+            part = vector[where].reshape(entry.shape)
             whole = part if entry.dtype.kind == "f" else np.asarray(np.rint(part))
             out[entry.name] = whole.astype(entry.dtype, copy=False)
-            start = stop
         return out
 
-    def _of(self, kind: Kind) -> list[Entry]:
-        return [entry for entry in self.entries if entry.kind == kind]
+    @cached_property
+    def _places(self) -> Mapping[Kind, list[tuple[Entry, slice]]]:
+        """Each kind's tensors, and where they lie in its vector."""
+        found: dict[Kind, list[tuple[Entry, slice]]] = {kind: [] for kind in get_args(Kind)}
+        for entry in self.entries:
+            start = found[entry.kind][-1][1].stop if found[entry.kind] else 0
+            found[entry.kind].append((entry, slice(start, start + math.prod(entry.shape))))
+        return found
 
     def _checked(self) -> Layout:
         for entry in self.entries:

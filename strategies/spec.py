@@ -83,7 +83,7 @@ class Spec:
         ends = itertools.accumulate(channel.size for channel in self.channels)
         return {c.name: slice(end - c.size, end) for c, end in zip(self.channels, ends, strict=True)}
 
-    @property
+    @cached_property
     def dim(self) -> int:
         return sum(channel.size for channel in self.channels)
 

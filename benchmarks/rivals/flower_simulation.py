@@ -6,36 +6,29 @@ flower/bin/python flower_simulation.py lr 60 12
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 
 os.environ |= {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 
 import mnist_work as work
-import torch
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg
 from flwr.simulation import run_simulation
-from torch_loop import ordinary
+from torch_loop import ordinary, tensors
 
 NAME, SAMPLES, ROUNDS = work.words()
 clients, server = ClientApp(), ServerApp()
 
 
-@functools.cache
-def data():
-    """Return all clients' tensors, once a process."""
-    torch.set_num_threads(1)
-    return [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in work.images_and_digits(SAMPLES)]
-
-
 @clients.train()
 def train(message, context):
     model = work.torch_model(NAME)
-    ordinary(model, message.content["arrays"].to_torch_state_dict(), *data()[context.node_config["partition-id"]])
+    ordinary(
+        model, message.content["arrays"].to_torch_state_dict(), *tensors(SAMPLES)[context.node_config["partition-id"]]
+    )
     told = MetricRecord({"num-examples": SAMPLES})
     return Message(RecordDict({"arrays": ArrayRecord(model.state_dict()), "metrics": told}), reply_to=message)
 
@@ -44,6 +37,9 @@ class Clocked(FedAvg):
     """FedAvg that notes when each round is over."""
 
     def aggregate_train(self, server_round, replies):
+        replies = list(replies)
+        if failed := [reply.error for reply in replies if reply.has_error()]:
+            raise RuntimeError(f"{len(failed)} clients failed: {failed[0]}")
         aggregated = super().aggregate_train(server_round, replies)
         self.stamps.append(time.perf_counter())
         return aggregated

@@ -6,6 +6,7 @@ python torch_loop.py lr 60 12 tight      # autograd.grad and foreach steps, two 
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -13,6 +14,13 @@ import time
 import mnist_work as work
 import torch
 from torch.nn import functional
+
+
+@functools.cache
+def tensors(samples):
+    """Return all clients' images and digits, once a process."""
+    torch.set_num_threads(1)
+    return [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in work.images_and_digits(samples)]
 
 
 def ordinary(model, start, images, digits):
@@ -39,8 +47,7 @@ def tight(model, start, images, digits):
 def stamps(train, clients: range) -> list[float]:
     """Train these clients in each round; return the start and the end of each."""
     name, samples, rounds = work.words()
-    torch.set_num_threads(1)
-    data = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in work.images_and_digits(samples)]
+    data = tensors(samples)
     model = work.torch_model(name)
     start = {key: value.clone() for key, value in model.state_dict().items()}
     found = [time.perf_counter()]
