@@ -8,6 +8,6 @@ SITE = frozenset({"client.device", "task.data_dir", "run_dir", "federation", "wo
 
 OPERATION = frozenset(
     {"rounds", "cohort.min", "cohort.deadline", "evaluation.every", "evaluation.to", "lost_rounds", "coordinator_key"}
-    | {"start_with", "start_within", "target"}
+    | {"cohort.quorum", "cohort.late", "start_with", "start_within", "target"}
 )
 """Settings that may change when a run goes on."""

@@ -135,7 +135,7 @@ class Coordinator:
         return record
 
     def _cohort(self, number: int, population: Names) -> Names:
-        size = self.job.cohort.size
+        size = self.job.cohort.drawn
         if size is None or size >= len(population):
             return population
         return self.exchange.context(number).sample(population, size)
@@ -144,7 +144,7 @@ class Coordinator:
         policy = self.job.cohort
         if len(names) < policy.min:
             raise RoundLost(f"only {len(names)} of cohort.min={policy.min} clients are there: start more clients.")
-        cohort = Cohort(expected=len(names), max=policy.max, min=policy.min)
+        cohort = Cohort(expected=policy.expected(len(names)), max=policy.max, min=policy.min)
         now = Round(number=record.round, population=population, cohort=cohort)
         (self.state, metrics), counted = self._play(self.job.strategy.round(dict(self.state), now), record, names)
         record.counted, record.metrics = len(counted), dict(metrics)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from hansa.fedlink.messages import Calls, Reply
+from hansa.fedserver.policy import Wait
 from hansa.fedserver.tally import Part
 from hansa.strategies.pipeline import Names
 
@@ -17,10 +18,18 @@ class Federation(Protocol):
         """Return the names of the clients that are there now, sorted."""
         ...
 
-    def ask(self, calls: Calls, seconds: float | None) -> Iterator[Reply | Part]:
-        """Send each named client its call; yield replies as they come, until all have or ``seconds`` are over.
+    def ask(self, calls: Calls, wait: Wait) -> Iterator[Reply | Part]:
+        """Send each named client its call; yield replies as they come, until ``wait`` says that the request is over.
 
         Replies may be missing, late, doubled or forged: whoever reads them screens them. A federation on one machine
         may screen and add up by itself, with a ``Tally``, and yield parts of the total.
         """
         ...
+
+
+def hear(wait: Wait, reply: Reply, now: float) -> None:
+    """Tell a request's policy of a reply; one that failed counts as no answer."""
+    if reply.failure is None:
+        wait.answered(reply.client, now)
+    else:
+        wait.failed(reply.client, str(reply.failure))
