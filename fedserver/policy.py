@@ -13,6 +13,7 @@ is over when everybody has answered or failed, or when the rest is cancelled, by
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -130,18 +131,20 @@ class Wait:
     counted: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     """Who failed or was cancelled, and why."""
-    _waiting: dict[str, float] = field(default_factory=dict)
-    """Whom it waits for, and until when at the latest."""
+    _waiting: dict[str, None] = field(default_factory=dict)
+    _limits: list[tuple[float, str]] = field(default_factory=list)
+    """Until when it waits for each client at the latest, a heap; of some it does not wait for any longer, too."""
     _begun: float = 0.0
     _grace: float = math.inf
 
     def begin(self, names: Iterable[str], now: float) -> None:
         """The request was sent to these clients."""
-        self._begun, self._waiting = now, dict.fromkeys(names, math.inf)
+        self._begun, self._waiting = now, dict.fromkeys(names)
         self.wanted = len(self._waiting) if self.wanted is None else min(self.wanted, len(self._waiting))
         if self.quorum < 1:
             allowed = self.pace.allowed(self.kind, self._waiting)
-            self._waiting = {name: now + seconds for name, seconds in allowed.items()}
+            self._limits = [(now + seconds, name) for name, seconds in allowed.items() if seconds < math.inf]
+            heapq.heapify(self._limits)
 
     @property
     def over(self) -> bool:
@@ -155,8 +158,9 @@ class Wait:
 
     def answered(self, name: str, now: float) -> None:
         """A client's answer is there; nothing happens where nobody waits for it."""
-        if self._waiting.pop(name, None) is None:
+        if name not in self._waiting:
             return
+        del self._waiting[name]
         self.counted.append(name)
         self.pace.note(self.kind, name, now - self._begun)
         if self.quorum < 1 and len(self.counted) == self._enough():
@@ -164,12 +168,15 @@ class Wait:
 
     def failed(self, name: str, why: str) -> None:
         """A client will not answer."""
-        if self._waiting.pop(name, None) is not None:
+        if name in self._waiting:
+            del self._waiting[name]
             self.refused[name] = why
 
     def wake(self) -> float:
         """Return the next time at which somebody is to be cancelled, if nothing happens until then."""
-        return min(self._end()[0], min(self._waiting.values(), default=math.inf))
+        while self._limits and self._limits[0][1] not in self._waiting:
+            heapq.heappop(self._limits)
+        return min([self._end()[0], *(limit for limit, _ in self._limits[:1])])
 
     def cut(self, now: float) -> dict[str, str]:
         """Give up whom the rules do not wait for any longer; return who that is and why."""
@@ -179,13 +186,19 @@ class Wait:
         elif now >= end:
             out = dict.fromkeys(self._waiting, f"late: {why} for {listed(sorted(self._waiting))}")
         else:
-            slow = [name for name, limit in self._waiting.items() if now >= limit]
-            out = dict.fromkeys(slow, f"late: {now - self._begun:.1f} s are more than it was seen to need")
+            out = dict.fromkeys(self._slow(now), f"late: {now - self._begun:.1f} s are more than it was seen to need")
         for name, told in out.items():
             self.failed(name, told)
             if now > self._begun:
                 self.pace.gave_up(self.kind, name, now - self._begun)
         return out
+
+    def _slow(self, now: float) -> list[str]:
+        """Return those whose own time is over, where not everybody's is."""
+        slow = []
+        while self.wake() <= now:
+            slow.append(heapq.heappop(self._limits)[1])
+        return slow
 
     def _enough(self) -> int:
         """Return how many answers are a quorum."""
