@@ -10,7 +10,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from hansa.conf.components import build
 from hansa.conf.errors import UnknownSetting, WrongValue
-from hansa.simulations.devices import Devices
+from hansa.fedclient.site import Site
+from hansa.fedserver.federation import Federation
+from hansa.simulations.crowd import Crowd
+from hansa.simulations.devices import Devices, Luck
+from hansa.simulations.effort import Effort
+from hansa.simulations.engines import Engine
+from hansa.simulations.virtual import Virtual
+from hansa.strategies.keys import from_seed
+from hansa.strategies.pipeline import Names
 
 
 def devices(config: DictConfig) -> Devices | None:
@@ -33,3 +41,19 @@ def demand_none(config: DictConfig) -> None:
     """Raise WrongValue where clients that are real would run on made-up devices."""
     if config.devices:
         raise WrongValue("devices: these clients are real, and so are their devices: leave devices=none.")
+
+
+def virtual(config: DictConfig, site: Site, engine: Engine, names: Names) -> Federation:
+    """Give the clients of an engine the devices that were chosen, if any; raises the errors of ``devices``."""
+    model = devices(config)
+    if model is None:
+        return engine
+    luck = Luck(from_seed(config.seed, "devices"))
+    return Virtual(
+        inner=engine,
+        devices=model,
+        effort=Effort(site.work, site.endpoints),
+        crowd=Crowd(names, model.availability.windows(luck, names)),
+        luck=luck,
+        least=config.cohort.min,
+    )

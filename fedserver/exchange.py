@@ -84,6 +84,8 @@ class Exchange:
         if isinstance(came, Part):
             tally.merge(came)
             left_out, done = came.refused, came.done
+            if came.virtual is not None:
+                record.add_time(came.virtual)
         else:
             refusal = tally.take(came)
             left_out, done = ([refusal], []) if refusal else ([], [came.client])
