@@ -23,7 +23,8 @@ import numpy as np
 
 from hansa.fedlink.messages import Call, Reply
 from hansa.fedserver.coordinator import Coordinator
-from hansa.fedserver.job import CohortPolicy, Job
+from hansa.fedserver.job import Job
+from hansa.fedserver.policy import CohortPolicy, Wait
 from hansa.fedserver.records import Refusal, RoundRecord
 from hansa.strategies import Channel, Cohort, Evaluation, FedAvg, Layout, Problem, exact
 from hansa.strategies.pipeline import Names
@@ -45,7 +46,7 @@ class Generated:
     def population(self) -> Names:
         return self.names
 
-    def ask(self, calls: dict[str, Call], seconds: float | None) -> Iterator[Reply]:
+    def ask(self, calls: dict[str, Call], wait: Wait) -> Iterator[Reply]:
         for i, (name, call) in enumerate(calls.items()):
             row = self.rows[i % len(self.rows)]
             yield Reply.to(call, name, call.digest, row=row.copy() if self.fresh else row)

@@ -1,6 +1,6 @@
 """Which settings are whose: a place's own, or of the run's operation. All others are of the learning."""
 
-GROUPS = ("strategy", "task", "partition", "pipeline", "client", "cohort")
+GROUPS = ("strategy", "task", "partition", "pipeline", "client", "cohort", "devices")
 """Groups of the configuration, in the order in which they are listed."""
 
 SITE = frozenset({"client.device", "task.data_dir", "run_dir", "federation", "workers", "debug", "state_memory"})
@@ -8,6 +8,6 @@ SITE = frozenset({"client.device", "task.data_dir", "run_dir", "federation", "wo
 
 OPERATION = frozenset(
     {"rounds", "cohort.min", "cohort.deadline", "evaluation.every", "evaluation.to", "lost_rounds", "coordinator_key"}
-    | {"start_with", "start_within", "target"}
+    | {"cohort.quorum", "cohort.late", "start_with", "start_within", "target"}
 )
 """Settings that may change when a run goes on."""

@@ -18,7 +18,8 @@ from hansa.conf.target import target
 from hansa.fedclient.site import Site
 from hansa.fedclient.state import States
 from hansa.fedclient.torch_work import TorchWork, traits
-from hansa.fedserver.job import CohortPolicy, Job
+from hansa.fedserver.job import Job
+from hansa.fedserver.policy import CohortPolicy
 from hansa.fedtasks import Task
 from hansa.fedtasks.evaluation import channels
 from hansa.fedtasks.model import tensors

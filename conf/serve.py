@@ -24,6 +24,7 @@ from hansa.conf.compose import compose, own_code
 from hansa.conf.errors import WrongValue
 from hansa.conf.parts import SITE
 from hansa.conf.run import Run, assemble
+from hansa.conf.virtual import demand_none
 from hansa.conf.wire import sent
 from hansa.conf.words import truth
 from hansa.fedlink.authority import DAY
@@ -129,6 +130,7 @@ def read(words: Sequence[str]) -> Asked:
 def deploy(asked: Asked) -> Iterator[Runner]:
     """Listen, and build everything of a run on the link, and its directory; raises the errors of all packages."""
     config, choices = compose(own_code(asked.words))
+    demand_none(config)
     run = assemble(config, choices)
     run_id = new_run_id()
     with _listening(asked, _desk(run_id, asked.words)) as server:

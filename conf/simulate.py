@@ -24,6 +24,7 @@ from hansa.conf.compose import explain, own_code
 from hansa.conf.flags import demand_settings, flags_first, overrides
 from hansa.conf.run import assemble
 from hansa.conf.sweep import Sweep, carry_out
+from hansa.conf.virtual import virtual
 from hansa.fedserver.runner import Runner, View
 from hansa.fedserver.watch import Lines, Screen
 from hansa.simulations.engines import Engines
@@ -95,7 +96,7 @@ def prepare(config: DictConfig, choices: Mapping[str, str]) -> Iterator[Runner]:
             made = runner(
                 run,
                 config,
-                engine,
+                virtual(config, site, engine, names),
                 run_id=run_id,
                 own=own,
                 view=view,

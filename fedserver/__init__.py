@@ -1,5 +1,6 @@
 """The coordinator: plays rounds, screens replies, builds totals, and writes down what happened."""
 
-from hansa.fedserver.job import CohortPolicy, Job
+from hansa.fedserver.job import Job
+from hansa.fedserver.policy import CohortPolicy
 
 __all__ = ["CohortPolicy", "Job"]

@@ -18,6 +18,7 @@ from flwr.serverapp import Grid, ServerApp
 from hansa.conf.carry import coordinator_key, runner
 from hansa.conf.compose import compose
 from hansa.conf.run import assemble
+from hansa.conf.virtual import demand_none
 from hansa.conf.wire import words
 from hansa.fedlink.messages import HELLO, Call
 from hansa.fedserver.grid import GridFederation
@@ -31,6 +32,7 @@ def main(grid: Grid, context: Context) -> None:
     """Wait for enough clients, carry the run out, and print its summary as the last line."""
     torch.set_num_threads(1)
     config, choices = compose(words(str(context.run_config["hansa"]), os.environ.get("HANSA_SITE", "")))
+    demand_none(config)
     run = assemble(config, choices)
     job = run.job
     run_id = f"superlink-{context.run_id}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from hansa.fedserver.errors import RunFailed, TooFewClients
 from hansa.fedserver.exchange import Exchange
-from hansa.fedserver.federation import Federation
+from hansa.fedserver.federation import Drawing, Federation
 from hansa.fedserver.job import Job
 from hansa.fedserver.records import RoundRecord, Values, Watcher
 from hansa.strategies import Cohort, Released, Request, Round, RoundLost, State
@@ -58,7 +58,7 @@ class Coordinator:
         Raises TooFewClients before the first round, and RunFailed when queries stay unanswered or rounds go on being
         lost; what was learnt until then is in ``tensors()``.
         """
-        self._check(len(self.federation.population()))
+        self._check(self._clients())
         if self.job.questions:
             yield self._ask_questions()
         lost = 0
@@ -120,12 +120,12 @@ class Coordinator:
             raise
 
     def _round(self, number: int) -> RoundRecord:
-        start, population = self.clock(), self.federation.population()
-        names = self._cohort(number, population)
+        start = self.clock()
+        names, population = self._cohort(number)
         record = RoundRecord(round=number, cohort=len(names))
         counted = dict(self.exchange.counted)
         try:
-            self._learn(record, names, len(population))
+            self._learn(record, names, population)
         except RoundLost as lost:
             record.lost = str(lost)
             self.exchange.forget(counted)
@@ -134,17 +134,25 @@ class Coordinator:
         record.seconds = self.clock() - start
         return record
 
-    def _cohort(self, number: int, population: Names) -> Names:
-        size = self.job.cohort.size
+    def _cohort(self, number: int) -> tuple[Names, int]:
+        """Draw a round's cohort; return it, and how many clients there are."""
+        size, ctx, federation = self.job.cohort.drawn, self.exchange.context(number), self.federation
+        if isinstance(federation, Drawing):
+            return federation.draw(ctx, size), federation.clients()
+        population = federation.population()
         if size is None or size >= len(population):
-            return population
-        return self.exchange.context(number).sample(population, size)
+            return population, len(population)
+        return ctx.sample(population, size), len(population)
+
+    def _clients(self) -> int:
+        federation = self.federation
+        return federation.clients() if isinstance(federation, Drawing) else len(federation.population())
 
     def _learn(self, record: RoundRecord, names: Names, population: int) -> None:
         policy = self.job.cohort
         if len(names) < policy.min:
             raise RoundLost(f"only {len(names)} of cohort.min={policy.min} clients are there: start more clients.")
-        cohort = Cohort(expected=len(names), max=policy.max, min=policy.min)
+        cohort = Cohort(expected=policy.expected(len(names)), max=policy.max, min=policy.min)
         now = Round(number=record.round, population=population, cohort=cohort)
         (self.state, metrics), counted = self._play(self.job.strategy.round(dict(self.state), now), record, names)
         record.counted, record.metrics = len(counted), dict(metrics)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hansa.fedlink.messages import SETTLE, Call, Calls, Reply, Tag
 from hansa.fedserver.federation import Federation
 from hansa.fedserver.job import Job
+from hansa.fedserver.policy import Pace, Wait
 from hansa.fedserver.records import RoundRecord, Watcher
 from hansa.fedserver.tally import Part, Tally
 from hansa.strategies import Context, Released, Request, RoundLost, Totals
@@ -26,6 +27,7 @@ class Exchange:
     own: bytes
     watch: Watcher
     counted: dict[str, Tag] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
     _told: dict[str, Tag] = field(default_factory=dict)
 
     def context(self, round: int, request: int = 0) -> Context:
@@ -43,7 +45,9 @@ class Exchange:
         tally = Tally.of(end, ctx, calls, names, self.job.settings)
         self.watch.opened(record, request.endpoint, names)
         record.bytes_down += len(names) * (fitted.nbytes + sum(array.nbytes for array in request.payload.values()))
-        for came in self.federation.ask(calls, self.job.cohort.deadline):
+        cohort = self.job.cohort
+        wanted = cohort.expected(len(names)) if request.to == "cohort" else len(names)
+        for came in self.federation.ask(calls, cohort.wait(request.endpoint, self.pace, wanted)):
             self._take(came, tally, record)
             del came  # its row must be gone before the next one comes
         record.bytes_up += tally.bytes_up
@@ -59,7 +63,7 @@ class Exchange:
     def settle(self, round: int) -> None:
         """Tell clients with a state that the run is over, so that they keep what was counted."""
         calls = self._calls(SETTLE, {}, tuple(sorted(self.counted)), (round, 0), None)
-        for _ in self.federation.ask(calls, self.job.cohort.deadline):
+        for _ in self.federation.ask(calls, Wait(deadline=self.job.cohort.deadline)):
             pass
 
     def _calls(self, endpoint: str, payload: Tree, names: Names, tag: Tag, fitted: Array | None) -> Calls:
@@ -80,6 +84,8 @@ class Exchange:
         if isinstance(came, Part):
             tally.merge(came)
             left_out, done = came.refused, came.done
+            if came.virtual is not None:
+                record.add_time(came.virtual)
         else:
             refusal = tally.take(came)
             left_out, done = ([refusal], []) if refusal else ([], [came.client])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -12,6 +11,8 @@ from flwr.serverapp import Grid
 from hansa.fedlink.errors import MalformedMessage
 from hansa.fedlink.flower import call_messages, read_reply
 from hansa.fedlink.messages import Call, Failure, Reply, Settings
+from hansa.fedserver.federation import hear
+from hansa.fedserver.policy import Wait
 from hansa.fedserver.screening import difference
 from hansa.strategies.pipeline import Names
 
@@ -56,10 +57,32 @@ class GridFederation:
         while (len(self.population()) < least or self._greeted) and self.clock() < end:
             self.sleep(LONGEST)
 
-    def ask(self, calls: Mapping[str, Call], seconds: float | None) -> Iterator[Reply]:
-        names = {self.nodes[name]: name for name in calls if name in self.nodes}
-        for node, message in self._exchange({node: calls[name] for node, name in names.items()}, seconds):
-            yield self._read(message, names[node], calls[names[node]])
+    def ask(self, calls: Mapping[str, Call], wait: Wait) -> Iterator[Reply]:
+        """Send calls to nodes and yield each one's answer; looks often at first and less often later."""
+        nodes = {self.nodes[name]: name for name in calls if name in self.nodes}
+        wait.begin(nodes.values(), self.clock())
+        sent = self._push({node: calls[name] for node, name in nodes.items()}, wait.deadline)
+        waiting, pause, at_once = {i: nodes[node] for i, node in sent.items()}, FIRST, _at_once(calls)
+        for name in set(nodes.values()) - set(waiting.values()):
+            wait.failed(name, "Flower did not take its message")
+        while waiting:
+            came = len(waiting)
+            for reply in self._answers(waiting, calls, at_once):
+                hear(wait, reply, self.clock())
+                yield reply
+                del reply  # its row must be gone before the next one comes
+                if wait.enough:
+                    yield from _cancelled(wait, waiting, calls, self.clock())
+            yield from _cancelled(wait, waiting, calls, self.clock())
+            pause = FIRST if len(waiting) < came else min(pause * GROWTH, LONGEST)
+            if waiting:
+                self.sleep(min(pause, wait.wake() - self.clock()))
+
+    def _answers(self, waiting: dict[str, str], calls: Mapping[str, Call], at_once: int) -> Iterator[Reply]:
+        """Yield the replies that are there now, of those that are waited for."""
+        for message in self._pull(list(waiting), at_once):
+            if (name := waiting.pop(message.metadata.reply_to_message_id, None)) is not None:
+                yield self._read(message, name, calls[name])
             del message  # its row must be gone before the next one comes
 
     def _read(self, message: Message, client: str, call: Call) -> Reply:
@@ -90,25 +113,6 @@ class GridFederation:
             others = {name: at for name, at in self.nodes.items() if at != node}
             self.nodes = {**others, reply.client: node}
 
-    def _exchange(self, calls: Mapping[int, Call], seconds: float | None) -> Iterator[tuple[int, Message]]:
-        """Send calls to nodes and yield each one's answer; looks often at first and less often later."""
-        end = None if seconds is None else self.clock() + seconds
-        waiting, pause, at_once = self._push(calls, seconds), FIRST, _at_once(calls)
-        while waiting:
-            came = 0
-            for message in self._pull(list(waiting), at_once):
-                node = waiting.pop(message.metadata.reply_to_message_id, None)
-                if node is not None:
-                    came += 1
-                    yield node, message
-                del message  # its row must be gone before the next one comes
-            left = math.inf if end is None else end - self.clock()
-            if left <= 0:
-                return
-            pause = FIRST if came else min(pause * GROWTH, LONGEST)
-            if waiting:
-                self.sleep(min(pause, left))
-
     def _push(self, calls: Mapping[int, Call], seconds: float | None) -> dict[str, int]:
         """Send the calls; return the nodes by the ids of the messages that Flower took."""
         nodes = list(calls)
@@ -122,7 +126,17 @@ class GridFederation:
                 yield came.pop()
 
 
-def _at_once(calls: Mapping[int, Call]) -> int:
+def _cancelled(wait: Wait, waiting: dict[str, str], calls: Mapping[str, Call], now: float) -> Iterator[Reply]:
+    """Forget the messages of whom the policy gives up, and say so; Flower has no way to take one back."""
+    if not (out := wait.cut(now)):
+        return
+    for sent, name in [(sent, name) for sent, name in waiting.items() if name in out]:
+        del waiting[sent]
+        failure = Failure(stage="grid", kind="Cancelled", text=out[name])
+        yield Reply.to(calls[name], name, calls[name].digest, failure=failure)
+
+
+def _at_once(calls: Mapping[str, Call]) -> int:
     """Return how many replies may be fetched at once: about as large as what was sent, they stay within FETCHED."""
     largest = max((sum(array.nbytes for array in call.payload.values()) for call in calls.values()), default=0)
     return max(1, min(64, FETCHED // max(1, largest)))

@@ -6,33 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hansa.fedlink.messages import Settings
-from hansa.fedserver.errors import ServerError
+from hansa.fedserver.policy import CohortPolicy
 from hansa.fedserver.target import Target
 from hansa.fedtasks import Metric, Query
 from hansa.strategies import Endpoint, Evaluation, Layout, Question, Strategy
 from hansa.strategies.types import Array
-
-
-@dataclass(frozen=True, kw_only=True)
-class CohortPolicy:
-    """Who takes part in a round and how long it waits.
-
-    ``size`` clients are drawn each round (empty: everyone); fewer than ``min`` answers lose the round; ``deadline``
-    is in seconds (empty: as long as it takes). ``max`` fixes the scale of exact sums: no cohort may be larger.
-    """
-
-    size: int | None = None
-    min: int = 1
-    max: int = 1024
-    deadline: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.min < 1 or (self.size is not None and not self.min <= self.size <= self.max):
-            raise ServerError(
-                f"cohort: min={self.min}, size={self.size}, max={self.max}: needs 1 <= min <= size <= max."
-            )
-        if self.deadline is not None and not self.deadline > 0:
-            raise ServerError(f"cohort.deadline={self.deadline}: it must be above 0 seconds, or null to wait for all.")
 
 
 @dataclass(frozen=True, kw_only=True)

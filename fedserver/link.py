@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import queue
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,8 @@ from hansa.fedlink.protocol import Work
 from hansa.fedlink.protocol.effects import Failed
 from hansa.fedlink.server import Server
 from hansa.fedlink.service import Arrived, Told
+from hansa.fedserver.federation import hear
+from hansa.fedserver.policy import Wait
 from hansa.fedserver.presence import Presence
 from hansa.strategies.pipeline import Names
 
@@ -59,20 +60,34 @@ class LinkFederation:
             self._read(self.server.events.get())
         return self.presence.here()
 
-    def ask(self, calls: Mapping[str, Call], seconds: float | None) -> Iterator[Reply]:
-        end = None if seconds is None else self.clock() + seconds
+    def ask(self, calls: Mapping[str, Call], wait: Wait) -> Iterator[Reply]:
+        wait.begin(calls, self.clock())
         try:
-            yield from self._submit(calls)
-            while self._waiting and (left := math.inf if end is None else end - self.clock()) > 0:
-                if (reply := self._next(min(GLANCE, left))) is not None:
-                    yield reply
-                    self._finish()
-                else:
-                    yield from self._missing()
+            for reply in self._replies(calls, wait):
+                hear(wait, reply, self.clock())
+                yield reply
+                self._finish()
         finally:
             for request_id in list(self._waiting):
                 self._close(request_id)
                 self.server.cancel(request_id, "the round goes on without this answer: it is too late.")
+
+    def _replies(self, calls: Mapping[str, Call], wait: Wait) -> Iterator[Reply]:
+        """Send calls; yield what comes, failures, and who is given up because the policy waits no longer."""
+        yield from self._submit(calls)
+        while self._waiting:
+            if (reply := self._next(max(0.0, min(GLANCE, wait.wake() - self.clock())))) is not None:
+                yield reply
+            else:
+                yield from self._missing()
+            for client, why in wait.cut(self.clock()).items():
+                yield from self._cancel(client, why)
+
+    def _cancel(self, client: str, why: str) -> Iterator[Reply]:
+        for request_id in [i for i, name in self._of.items() if name == client]:
+            self.server.cancel(request_id, "the round goes on without this answer: it is too late.")
+            if (reply := self._failed(request_id, "Cancelled", why)) is not None:
+                yield reply
 
     def _submit(self, calls: Mapping[str, Call]) -> Iterator[Reply]:
         hashes: dict[tuple[int, int], bytes] = {}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from hansa.fedserver.axes import HEIGHT, Curve, Point, document, panel, shown, thin
+from hansa.fedserver.axes import HEIGHT, Along, Curve, Point, document, panel, rounds, shown, thin, times
 from hansa.fedserver.records import RoundRecord
 
 
@@ -14,9 +14,22 @@ def curves(records: Sequence[RoundRecord], title: str) -> str:
 
     Of a long run the line is the mean of neighbouring rounds, within a band from the least to the greatest of them.
     """
-    found = all_series(records)
+    return _panels(all_series(records), title, rounds)
+
+
+def over_time(records: Sequence[RoundRecord], title: str) -> str:
+    """Draw the same over virtual time: each value at the end of its round."""
+    ends = {record.round: record.virtual.until for record in records if record.virtual is not None}
+    series = {
+        name: [(ends[number], value) for number, value in points if number in ends]
+        for name, points in all_series(records).items()
+    }
+    return _panels({name: points for name, points in series.items() if points}, title, times)
+
+
+def _panels(found: Mapping[str, Sequence[tuple[float, float]]], title: str, along: Along) -> str:
     panels = [
-        panel(index, name, [_curve(found[name])], note=f"{found[name][-1][1]:.4g}")
+        panel(index, name, [_curve(found[name])], note=f"{found[name][-1][1]:.4g}", along=along)
         for index, name in enumerate(shown(found))
     ]
     return document(title, max(1, -(-len(panels) // 2)) * HEIGHT, "".join(panels))
@@ -33,5 +46,5 @@ def _series(records: Sequence[RoundRecord], name: str) -> list[tuple[int, float]
     return [(number, value) for number, value in values if value is not None and math.isfinite(value)]
 
 
-def _curve(points: Sequence[tuple[int, float]]) -> Curve:
+def _curve(points: Sequence[tuple[float, float]]) -> Curve:
     return Curve(points=thin([Point(number, value, value, value) for number, value in points]))

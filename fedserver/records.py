@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from hansa.strategies.pipeline import Names
 
@@ -21,9 +21,50 @@ class Refusal:
     why: str
 
 
+class Trip(NamedTuple):
+    """A virtual client's way through one request, in seconds of virtual time from when it began.
+
+    ``fate`` is ``counted``, ``cancelled``, ``dropped``, or ``absent`` where it was not there at all.
+    """
+
+    client: str
+    endpoint: str
+    at: float
+    download: float
+    compute: float
+    upload: float
+    fate: str
+
+    @property
+    def end(self) -> float:
+        return self.at + self.download + self.compute + self.upload
+
+
+@dataclass(frozen=True, kw_only=True)
+class VirtualTime:
+    """What a round took on virtual devices: seconds until it was over, the time then, and energy of all its clients."""
+
+    seconds: float
+    until: float
+    joules: float
+    timeline: list[Trip] = field(default_factory=list)
+
+    def then(self, later: VirtualTime) -> VirtualTime:
+        """Return this with what came after it."""
+        return VirtualTime(
+            seconds=self.seconds + later.seconds,
+            until=later.until,
+            joules=self.joules + later.joules,
+            timeline=[*self.timeline, *later.timeline],
+        )
+
+
 @dataclass(kw_only=True)
 class RoundRecord:
-    """One round; round 0 holds the task's federated queries. ``lost`` says why a round brought nothing."""
+    """One round; round 0 holds the task's federated queries. ``lost`` says why a round brought nothing.
+
+    ``virtual`` is None where clients are real, or have no devices.
+    """
 
     round: int
     cohort: int
@@ -36,11 +77,26 @@ class RoundRecord:
     clients: dict[str, Values] = field(default_factory=dict)
     refused: list[Refusal] = field(default_factory=list)
     lost: str | None = None
+    virtual: VirtualTime | None = None
+
+    def add_time(self, virtual: VirtualTime) -> None:
+        """Take in the virtual time of one more request."""
+        self.virtual = virtual if self.virtual is None else self.virtual.then(virtual)
 
 
 def written(record: RoundRecord) -> dict[str, Any]:
     """Return a record as JSON has it, which has no number that is not finite: null stands for one."""
-    return {name: _finite(value) for name, value in dataclasses.asdict(record).items()}
+    found = {name: _finite(value) for name, value in dataclasses.asdict(record).items()}
+    if record.virtual is None:
+        del found["virtual"]
+    else:
+        found["virtual"]["timeline"] = [_rounded(trip) for trip in record.virtual.timeline]
+    return found
+
+
+def _rounded(trip: Trip) -> dict[str, Any]:
+    """Write a trip to a millisecond, which keeps long timelines short."""
+    return {k: round(v, 3) if isinstance(v, float) else v for k, v in trip._asdict().items()}
 
 
 def _finite(value: Any) -> Any:

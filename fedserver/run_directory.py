@@ -16,14 +16,17 @@ import numpy as np
 from safetensors.numpy import save
 
 from hansa.fedserver.errors import RecordError
-from hansa.fedserver.picture import curves
+from hansa.fedserver.picture import curves, over_time
 from hansa.fedserver.records import RoundRecord, written
+from hansa.fedserver.timeline import timeline
 from hansa.strategies.types import Array
 
 
 @dataclass
 class RunDirectory:
     """Writes ``config.yaml``, ``metrics.jsonl``, ``model.safetensors``, ``summary.json`` and ``curves.svg``.
+
+    With virtual time it also has ``virtual.svg`` and ``timeline.svg``.
 
     Each file but the lines is replaced as a whole, so that a full disk leaves the last good one. What is written is on
     the disk, and not only in the system's memory, at the latest after ``patience`` seconds of writing and at the end:
@@ -36,6 +39,8 @@ class RunDirectory:
     records: list[RoundRecord] = field(default_factory=list)
     _kept: int | None = None
     _waited: float = -math.inf
+    _timed: RoundRecord | None = None
+    """The last round that took virtual time."""
 
     def __post_init__(self) -> None:
         try:
@@ -52,6 +57,7 @@ class RunDirectory:
     def round(self, record: RoundRecord, tensors: Mapping[str, Array]) -> None:
         """Add a round's line and replace the model."""
         self.records.append(record)
+        self._keep_timeline(record)
         line = json.dumps(written(record)) + "\n"
         self._append(self.path / "metrics.jsonl", line)
         self.model(tensors)
@@ -62,12 +68,22 @@ class RunDirectory:
         self._replace("model.safetensors", save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))
 
     def summary(self, summary: Mapping[str, Any]) -> None:
-        """Write the summary and the picture of the curves."""
+        """Write the summary and the pictures."""
         self.patience = 0.0
         with contextlib.suppress(FileNotFoundError), (self.path / "model.safetensors").open("rb") as written:
             os.fsync(written.fileno())
         self._replace("summary.json", (json.dumps(summary, indent=2) + "\n").encode())
         self._replace("curves.svg", curves(self.records, self.path.name).encode())
+        if self._timed is not None:
+            self._replace("virtual.svg", over_time(self.records, self.path.name).encode())
+            self._replace("timeline.svg", timeline(self._timed, self.path.name).encode())
+
+    def _keep_timeline(self, record: RoundRecord) -> None:
+        """Keep the last timeline only, once it is written: of all rounds they would fill the memory."""
+        if record.virtual is not None:
+            if self._timed is not None and self._timed.virtual is not None:
+                self._timed.virtual.timeline.clear()
+            self._timed = record
 
     def _append(self, path: Path, line: str) -> None:
         before = path.stat().st_size if path.exists() else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
@@ -102,6 +102,7 @@ class Runner:
             "failures": sum(len(record.refused) for record in records),
             "stopped": stopped,
             **(job.target.took(records) if job.target else {}),
+            **_virtual(records),
             **self.told,
         }
 
@@ -113,6 +114,14 @@ class Runner:
 
     def _parameters(self) -> tuple[Array, ...]:
         return self.coordinator.state["model"], self.coordinator.fitted
+
+
+def _virtual(records: Sequence[RoundRecord]) -> dict[str, float]:
+    """Sum up virtual time and energy, where there are any."""
+    times = [record.virtual for record in records if record.virtual is not None]
+    if not times:
+        return {}
+    return {"virtual_seconds": round(times[-1].until, 3), "joules": round(sum(time.joules for time in times), 3)}
 
 
 def model_sha256(parameters: Iterable[Array]) -> str:

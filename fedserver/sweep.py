@@ -19,7 +19,11 @@ from statistics import fmean
 from typing import Any
 
 SEED = "seed"
-TARGETS = ("rounds_to_target", "seconds_to_target", "bytes_to_target")
+SOME = (
+    *("virtual_seconds", "joules"),
+    *("rounds_to_target", "seconds_to_target", "bytes_to_target", "virtual_seconds_to_target"),
+)
+"""What only some runs tell."""
 KINDS = ("mean", "std", "count")
 Settings = Mapping[str, str]
 
@@ -51,7 +55,7 @@ class SweptRun:
         told = self.summary
         found = {**told["metrics"], "rounds": told["rounds"], "seconds": told["seconds"]}
         found["bytes"] = told["bytes_up"] + told["bytes_down"]
-        found |= {name: told[name] for name in TARGETS if name in told}
+        found |= {name: told[name] for name in SOME if name in told}
         return {name: _finite(value) for name, value in found.items()}
 
 
@@ -119,7 +123,7 @@ def rows(plan: Iterable[Settings], runs: Sequence[SweptRun]) -> list[Row]:
 
 def columns(table: Sequence[Row]) -> list[str]:
     """Return the names of all values: metrics by name, then what the runs took."""
-    took = ["rounds", "seconds", "bytes", *TARGETS]
+    took = ["rounds", "seconds", "bytes", *SOME]
     names = {name for row in table for run in row.finished for name in run.values()}
     return [*sorted(names - set(took)), *(name for name in took if name in names)]
 

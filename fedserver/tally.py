@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hansa.fedlink.messages import Call, Reply, Settings
 from hansa.fedserver.errors import Refused
-from hansa.fedserver.records import Refusal
+from hansa.fedserver.records import Refusal, VirtualTime
 from hansa.fedserver.screening import screen
 from hansa.strategies import Context, Endpoint, SumError, Totals
 from hansa.strategies.pipeline import Names
@@ -19,13 +19,17 @@ LONGEST = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What a place that folds its clients' rows by itself has to tell: who is done, and at its end the total."""
+    """What a place that folds its clients' rows by itself has to tell: who is done, and at its end the total.
+
+    Virtual devices also tell what time has passed for them.
+    """
 
     done: Sequence[str] = ()
     totals: Totals | None = None
     refused: Sequence[Refusal] = ()
     staged: Sequence[str] = ()
     bytes_up: int = 0
+    virtual: VirtualTime | None = None
 
 
 @dataclass(kw_only=True)

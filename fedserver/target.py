@@ -33,15 +33,22 @@ class Target:
             raise RunFailed(f"target: nothing measures {self.metric!r}: nearest are {', '.join(near) or 'none'}.")
 
     def took(self, records: Sequence[RoundRecord]) -> dict[str, float | None]:
-        """Return rounds, seconds and bytes up to the first round that reached it, queries included; None if none."""
+        """Return rounds, seconds and bytes up to the first round that reached it, queries included; None if none.
+
+        Where there is virtual time its seconds are told, too.
+        """
         at = next((i for i, record in enumerate(records, 1) if self.reached(record)), 0)
         until = records[:at]
         size = sum(record.bytes_up + record.bytes_down for record in until)
-        return {
+        times = [record.virtual for record in until if record.virtual is not None]
+        took: dict[str, float | None] = {
             "rounds_to_target": until[-1].round if until else None,
             "seconds_to_target": round(sum(record.seconds for record in until), 3) if until else None,
             "bytes_to_target": size if until else None,
         }
+        if any(record.virtual is not None for record in records):
+            took["virtual_seconds_to_target"] = round(times[-1].until, 3) if times else None
+        return took
 
 
 def falls(metric: str) -> bool:

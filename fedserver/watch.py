@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from hansa.fedserver.axes import duration
 from hansa.fedserver.records import Refusal, RoundRecord, Values, written
 from hansa.strategies.pipeline import Names
 
@@ -35,9 +36,10 @@ def line(record: RoundRecord, rounds: int) -> str:
     name = f"round {record.round}/{rounds}" if record.round else "queries"
     told = f"lost: {record.lost}" if record.lost else values(record.metrics)
     sent = f"{size(record.bytes_up)} up, {size(record.bytes_down)} down"
-    return (
-        f"{name}: {record.counted}/{record.cohort} clients, {record.seconds:.2f} s, {sent}{', ' if told else ''}{told}"
-    )
+    took = f"{record.seconds:.2f} s"
+    if record.virtual is not None:
+        took += f" ({duration(record.virtual.seconds)} of virtual time)"
+    return f"{name}: {record.counted}/{record.cohort} clients, {took}, {sent}{', ' if told else ''}{told}"
 
 
 def size(count: int) -> str:

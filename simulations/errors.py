@@ -2,6 +2,7 @@
 
 SimulationError
 ├── EngineError    an engine that cannot do this work, or is not there
+├── DeviceError    a device model or a trace that makes no sense, or clients that are never there again
 ├── AppError       a Flower app that is not there, lacks a part, or does not import
 ├── WorkerDied     worker processes that die over one and the same client
 └── ClientFailed   a client's work that raised an error, under debug=true
@@ -16,6 +17,10 @@ class SimulationError(Exception):
 
 class EngineError(SimulationError):
     """An engine that cannot do this work, or is not there."""
+
+
+class DeviceError(SimulationError):
+    """A device model or a trace that makes no sense, or clients that are never there again."""
 
 
 class AppError(SimulationError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hansa.fedclient.errors import StageFailed
 from hansa.fedclient.site import Site
 from hansa.fedlink.messages import Call, Calls, Reply
+from hansa.fedserver.policy import Wait
 from hansa.simulations.errors import ClientFailed
 from hansa.strategies.pipeline import Names
 
@@ -23,7 +24,7 @@ class Inline:
     def population(self) -> Names:
         return self.names
 
-    def ask(self, calls: Calls, seconds: float | None) -> Iterator[Reply]:
+    def ask(self, calls: Calls, wait: Wait) -> Iterator[Reply]:
         answer = self._answer if self.debug else self.site.answer
         return (answer(call, name) for name, call in calls.items())
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hansa.fedlink.messages import SETTLE, Calls
+from hansa.fedserver.policy import Wait
 from hansa.fedserver.tally import Part
 from hansa.simulations.bench import FITTED, PAYLOAD, Asked, Bench, Folded
 from hansa.simulations.pool import Done, Lost, Pool, Result
@@ -34,10 +35,10 @@ class Processes:
     def population(self) -> Names:
         return self.names
 
-    def ask(self, calls: Calls, seconds: float | None) -> Iterator[Part]:
+    def ask(self, calls: Calls, wait: Wait) -> Iterator[Part]:
         request = _Request(self.bench, calls, self.block)
         try:
-            for event in self.pool.work(request.job, request.job.items, request.shared, request.own, seconds):
+            for event in self.pool.work(request.job, request.job.items, request.shared, request.own, wait.deadline):
                 if isinstance(event, Done):
                     yield Part(done=request.clients(event.items))
                 elif isinstance(event, Lost):

@@ -11,6 +11,7 @@ from hansa.conf.run import Run, assemble
 from hansa.fedclient.state import MemoryStates, States
 from hansa.fedlink.messages import Call, Reply
 from hansa.fedserver.coordinator import Coordinator
+from hansa.fedserver.policy import Wait
 from hansa.fedserver.records import Refusal, RoundRecord
 from hansa.simulations.inline import Inline
 from hansa.strategies.keys import from_seed
@@ -43,8 +44,8 @@ class Tampered:
     def population(self) -> Names:
         return self.inner.population()
 
-    def ask(self, calls: Mapping[str, Call], seconds: float | None) -> Iterator[Reply]:
-        for reply in self.inner.ask(calls, seconds):
+    def ask(self, calls: Mapping[str, Call], wait: Wait) -> Iterator[Reply]:
+        for reply in self.inner.ask(calls, wait):
             yield from self.change(reply, calls[reply.client])
 
 

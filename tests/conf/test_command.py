@@ -99,12 +99,16 @@ def test_a_sweep_makes_one_run_of_each_combination_and_seeds_repeat(tmp_path):
         (["strategy=./mine.py:NoRule"], "lacks endpoints(), init(), round(): see docs/strategies.md"),
         (["task=./mine.py:Private"], "private pattern 'nrom.*' matches no tensor of the model: nearest are"),
         (["task.data_dir=data"], "cleveland.csv, line 3"),
+        (["devices=phonez"], "devices=phonez does not exist: nearest are devices=phones"),
+        (["devices=hospitals", "devices.availability.trace=trace.csv"], "trace.csv, line 3: 'hungary,9,5': write a"),
+        (["devices=hospitals", "cohort.quorum=1.5"], "cohort.quorum=1.5: it is a share above 0, and 1 at most"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(tmp_path, monkeypatch, capsys, words, told):
     (tmp_path / "broken.py").write_text("x = 1\n\ny = 1 / 0\n")
     (tmp_path / "unwritten.py").write_text("class Mine(:\n")
     (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "trace.csv").write_text("client,start,stop\nhungary,0,5\nhungary,9,5\n")
     (tmp_path / "data").mkdir()
     shipped = Path(__file__).parents[2] / "fedtasks" / "data" / "heart_disease" / "cleveland.csv"
     lines = shipped.read_text().splitlines()

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-GROUPS = ("task", "partition", "strategy", "pipeline", "client", "cohort")
+GROUPS = ("task", "partition", "strategy", "pipeline", "client", "cohort", "devices")
 
 
 class Step(NamedTuple):
@@ -148,7 +148,7 @@ def test_settings_are_all_documented_and_all_exist() -> None:
 
 def test_settings_have_the_defaults_and_parts_that_are_documented() -> None:
     found: dict[str, object] = {}
-    for word in (*choices(), "pipeline=quantised", "task=digits", "seed=1"):
+    for word in (*choices(), "pipeline=quantised", "task=digits", "devices=phones", "seed=1"):
         found |= settings([word])
     for name, (default, part) in documented().items():
         assert yaml.safe_load(default) == found[name], name

@@ -17,6 +17,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from hansa.fedlink.flower import read_call, reply_message
 from hansa.fedlink.messages import HELLO, Call, Reply
 from hansa.fedserver.grid import FIRST, LONGEST, GridFederation
+from hansa.fedserver.policy import Wait
 from tests.places import HOSPITALS, coordinator, inline, run_of
 
 TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 2, 3
@@ -150,7 +151,7 @@ def test_errors_of_flower_and_of_other_names_are_failures_of_that_client():
     there, _ = federation(run, grid_of(run, change=odd))
     there.gather(4, 5)
     calls = {n: Call(endpoint="train.update", run="run", round=1, request=0, digest=run.job.digest) for n in HOSPITALS}
-    said = {r.client: r for r in there.ask(calls, 1)}
+    said = {r.client: r for r in there.ask(calls, Wait(deadline=1))}
     assert "says that it is 'hungary' now" in str(said["cleveland"].failure)
 
 
@@ -160,7 +161,7 @@ def test_an_error_message_names_flowers_reason():
     there.gather(4, 5)
     there.grid.answer = lambda node, message: Message(Error(3, "node left"), reply_to=message)
     calls = {"hungary": Call(endpoint="train.update", run="run", round=1, request=0, digest=run.job.digest)}
-    (reply,) = there.ask(calls, 1)
+    (reply,) = there.ask(calls, Wait(deadline=1))
     assert isinstance(reply, Reply) and "Flower's error 3: node left" in str(reply.failure)
 
 
@@ -174,4 +175,4 @@ def test_large_replies_are_fetched_one_at_a_time():
         n: Call(endpoint="query.hello", run="run", round=1, request=0, digest=run.job.digest, payload=big)
         for n in HOSPITALS
     }
-    assert len(list(there.ask(calls, 5))) == 4 and grid.most == 1
+    assert len(list(there.ask(calls, Wait(deadline=5)))) == 4 and grid.most == 1

@@ -204,6 +204,29 @@ def test_what_comes_after_the_deadline_is_cancelled_and_harms_nothing(plant, tmp
         there.until(lambda: not slow.client.holds())
 
 
+def test_with_over_selection_the_slowest_is_cancelled_and_named(plant, tmp_path):
+    run = run_of("rounds=2", "cohort.size=3", "cohort.over=0.3")
+    with link(run, plant, tmp_path) as there:
+        there.join(*HOSPITALS)
+        slow, over = there.devices["cleveland"], threading.Event()
+        work = slow.work
+
+        def wait(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+            if len(slow.worked) == 2:
+                over.wait(SECONDS)
+            return work(head, body)
+
+        slow.work = wait
+        rounds = there.coordinator().rounds()
+        records = [next(rounds), next(rounds)]
+        over.set()
+        assert (records[1].cohort, records[1].counted) == (4, 3)
+        (refusal,) = records[1].refused
+        assert refusal.client == "cleveland"
+        assert refusal.why == "link: Cancelled: not needed: 3 answers are in, which are enough"
+        assert [record.counted for record in rounds] == [3], "and it goes on"
+
+
 def test_a_device_speaks_for_its_certificate_only_and_forged_answers_are_left_out(plant, tmp_path):
     run = run_of("rounds=1")
     with link(run, plant, tmp_path) as there:

@@ -11,6 +11,7 @@ from flwr.app import Context, Error, Message, RecordDict
 from hansa.fedclient.app import app
 from hansa.fedlink.messages import Call, Failure
 from hansa.fedserver.grid import FIRST, LONGEST
+from hansa.fedserver.policy import Pace, Wait
 from tests.fedserver.test_grid import Clock, MemoryGrid, federation, grid_of
 from tests.places import HOSPITALS, coordinator, run_of
 
@@ -46,7 +47,7 @@ def test_a_node_that_comes_back_under_another_name_gives_up_the_first():
     assert name not in there.population()
     grid.nodes[13] = "harbour"
     assert set(there.population()) == {*HOSPITALS, "harbour"} - {name}
-    assert len(list(there.ask(calls_of(run, there.population()), 5))) == 4
+    assert len(list(there.ask(calls_of(run, there.population()), Wait(deadline=5)))) == 4
 
 
 def test_a_client_may_move_to_another_node_once_the_first_is_gone():
@@ -104,7 +105,7 @@ def test_a_client_that_is_gone_when_it_is_asked_is_left_out():
     there, _ = federation(run, grid_of(run))
     there.gather(4, 5)
     asked = calls_of(run, (*HOSPITALS, "never seen"))
-    assert sorted(reply.client for reply in there.ask(asked, 5)) == list(HOSPITALS)
+    assert sorted(reply.client for reply in there.ask(asked, Wait(deadline=5))) == list(HOSPITALS)
 
 
 def test_messages_that_flower_does_not_take_are_not_waited_for():
@@ -114,7 +115,7 @@ def test_messages_that_flower_does_not_take_are_not_waited_for():
     there.gather(4, 5)
     push = grid.push_messages
     grid.push_messages = lambda messages: [i if k else "" for k, i in enumerate(push(messages))]
-    assert len(list(there.ask(calls_of(run), None))) == 3
+    assert len(list(there.ask(calls_of(run), Wait()))) == 3
 
 
 def test_looks_are_quick_again_once_something_came():
@@ -126,7 +127,7 @@ def test_looks_are_quick_again_once_something_came():
     names = dict(zip(map(str, range(4, 8)), HOSPITALS, strict=True))
     grid.order = lambda messages: later(grid, messages, lambda i: due[names[i]] <= clock.now)
     clock.pauses.clear()
-    assert len(list(there.ask(calls_of(run), None))) == 4
+    assert len(list(there.ask(calls_of(run), Wait()))) == 4
     slowest = clock.pauses.index(LONGEST)
     assert clock.pauses[0] == FIRST and FIRST in clock.pauses[slowest:]
     assert 30 <= clock.now < 31 and len(clock.pauses) < 60
@@ -145,7 +146,9 @@ def test_a_deadline_is_kept_and_what_came_until_then_counts():
     there, _ = federation(run, grid, clock)
     there.gather(4, 5)
     grid.order = lambda messages: later(grid, messages, lambda i: i != "4" and clock.now >= 6.999)
-    assert len(list(there.ask(calls_of(run), 7.0))) == 3
+    *came, cancelled = there.ask(calls_of(run), Wait(deadline=7.0))
+    assert len(came) == 3 and all(reply.failure is None for reply in came)
+    assert cancelled.client == "cleveland" and "no answer within cohort.deadline=7.0" in str(cancelled.failure)
     assert clock.now == pytest.approx(7.0, abs=1e-6)
 
 
@@ -155,9 +158,23 @@ def test_a_reply_that_comes_after_the_deadline_does_not_enter_the_next_request()
     there, _ = federation(run, grid, clock)
     there.gather(4, 5)
     grid.order = lambda messages: later(grid, messages, lambda i: int(i) >= 8)
-    assert list(there.ask(calls_of(run), 2.0)) == []
-    replies = list(there.ask(calls_of(run, request=1), 2.0))
-    assert [reply.request for reply in replies] == [1] * 4
+    assert all(reply.failure is not None for reply in there.ask(calls_of(run), Wait(deadline=2.0)))
+    replies = list(there.ask(calls_of(run, request=1), Wait(deadline=2.0)))
+    assert [(reply.request, reply.failure) for reply in replies] == [(1, None)] * 4
+
+
+def test_with_over_selection_the_first_answers_are_enough_and_the_others_are_named():
+    run, clock = run_of("cohort.size=2", "cohort.over=1.0"), Clock()
+    grid = grid_of(run)
+    there, _ = federation(run, grid, clock)
+    there.gather(4, 5)
+    names = dict(zip(map(str, range(4, 8)), HOSPITALS, strict=True))
+    due = {"cleveland": 9.0, "hungary": 1.0, "switzerland": 5.0, "va_long_beach": 3.0}
+    grid.order = lambda messages: later(grid, messages, lambda i: due[names[i]] <= clock.now)
+    replies = list(there.ask(calls_of(run), run.job.cohort.wait("train", Pace(), wanted=2)))
+    assert [reply.client for reply in replies if reply.failure is None] == ["hungary", "va_long_beach"]
+    assert {reply.client for reply in replies if reply.failure} == {"cleveland", "switzerland"}
+    assert 3 <= clock.now < 4
 
 
 def test_many_small_replies_are_fetched_in_handfuls():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from hansa.fedserver.policy import Wait
 from hansa.simulations.inline import Inline
 from tests.places import HOSPITALS, coordinator, inline, run_of
 
@@ -21,9 +22,9 @@ class Shuffled:
     def population(self):
         return self.inner.population()
 
-    def ask(self, calls, seconds):
+    def ask(self, calls, wait):
         names = [str(name) for name in self.order.permutation(list(calls))]
-        return self.inner.ask({name: calls[name] for name in names}, seconds)
+        return self.inner.ask({name: calls[name] for name in names}, wait)
 
 
 def learnt(run, federation=None):
@@ -47,7 +48,7 @@ def test_only_those_who_are_asked_work_and_one_at_a_time():
     there = coordinator(run, federation)
     assert federation.population() == HOSPITALS
     calls = there.exchange._calls("query.moments", {}, ("hungary",), (0, 0), None)
-    replies = federation.ask(calls, None)
+    replies = federation.ask(calls, Wait())
     assert not federation.site.work.data._kept, "nothing is read before a reply is wanted"
     assert [reply.client for reply in replies] == ["hungary"]
     assert list(federation.site.work.data._kept) == ["hungary"]
