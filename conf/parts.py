@@ -3,7 +3,9 @@
 GROUPS = ("strategy", "task", "partition", "pipeline", "client", "cohort", "devices")
 """Groups of the configuration, in the order in which they are listed."""
 
-SITE = frozenset({"client.device", "task.data_dir", "run_dir", "federation", "workers", "debug", "state_memory"})
+SITE = frozenset(
+    {"client.device", "task.data_dir", "run_dir", "federation", "workers", "ray_address", "debug", "state_memory"}
+)
 """Settings that are each place's own and never leave it."""
 
 OPERATION = frozenset(

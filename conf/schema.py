@@ -34,6 +34,7 @@ class RunSettings:
     clients: int | None = MISSING
     federation: str = MISSING
     workers: int | None = MISSING
+    ray_address: str | None = MISSING
     debug: bool = MISSING
     state_memory: float = MISSING
     coordinator_key: str | None = MISSING

@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from hansa.conf import place
 from hansa.conf.carry import coordinator_key, new_run_id, runner
 from hansa.conf.compose import explain, own_code
 from hansa.conf.flags import demand_settings, flags_first, overrides
@@ -89,7 +90,16 @@ def prepare(config: DictConfig, choices: Mapping[str, str]) -> Iterator[Runner]:
     names, own = _sorted(run.work.task.clients()), coordinator_key(config, "seed")
     with _states(config, run_id) as states:
         site = run.site(states, from_seed(run.job.seed, "client"))
-        engines = Engines(job=run.job, site=site, names=names, own=own, workers=config.workers, debug=config.debug)
+        engines = Engines(
+            job=run.job,
+            site=site,
+            names=names,
+            own=own,
+            build=place.builder(config, choices),
+            workers=config.workers,
+            debug=config.debug,
+            ray_address=config.ray_address,
+        )
         choice = engines.choose(config.federation)
         view: View = Screen(run.job.rounds) if sys.stderr.isatty() else Lines(run.job.rounds)
         with closing(engines.start(choice)) as engine:
@@ -101,7 +111,7 @@ def prepare(config: DictConfig, choices: Mapping[str, str]) -> Iterator[Runner]:
                 own=own,
                 view=view,
                 clock=time.perf_counter,
-                told=choice.told,
+                told=choice.told(engine),
                 patience=PATIENCE,
             )
             print(f"results go to {made.directory.path}", file=sys.stderr)

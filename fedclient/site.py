@@ -111,10 +111,15 @@ class Site:
         """Do the work, or reuse what this round's earlier request kept of it."""
         if not end.keep:
             return end.run(self.work, call.payload, before, (client,), ctx)
-        slot = f"{KEPT}.{type(end.work).__name__}"
+        slot = kept_slot(end)
         kept = self.states.read(call.run, client, slot)
         if kept is None or kept.tag[0] != call.round:
             rows_BD, after = end.run(self.work, call.payload, before, (client,), ctx)
             kept = Version(call.tag, {"row": rows_BD, **after})
             self.states.write(call.run, client, slot, kept)
         return kept.states["row"], {name: value for name, value in kept.states.items() if name != "row"}
+
+
+def kept_slot(end: Endpoint) -> str:
+    """Return where a client keeps its row of an endpoint's work for a round."""
+    return f"{KEPT}.{type(end.work).__name__}"

@@ -1,1 +1,1 @@
-"""Federations on one machine."""
+"""Federations on one machine, or on a Ray cluster."""

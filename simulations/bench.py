@@ -44,6 +44,15 @@ class Asked:
         return f"client {listed(self.clients(item))}"
 
 
+def parted(calls: Calls, block: int = 1) -> tuple[Asked, dict[str, Array]]:
+    """Part a request into what is said to workers, and the arrays that all of them get."""
+    call = calls.call
+    bare = dataclasses.replace(call, payload={}, fitted=None)
+    arrays = {PAYLOAD + name: array for name, array in call.payload.items()}
+    asked = Asked(call=bare, names=tuple(calls.names), counted=calls.counted, block=block)
+    return asked, arrays if call.fitted is None else {**arrays, FITTED: call.fitted}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Folded:
     """A worker's share of a request, without the sums, which lie in its sheet."""
@@ -66,8 +75,14 @@ class Bench:
     tally: Tally | None = field(init=False)
 
     def start(self, job: Asked, shared: Sequence[Sheet], own: Sheet) -> None:
-        self.job = job
-        arrays, call = shared[0].arrays(), job.call
+        sums = None
+        if (endpoint := job.call.endpoint) != SETTLE:
+            sums = (own if self.site.endpoints[endpoint].aggregator.groups else shared[1]).array("sum")
+        self.begin(job, shared[0].arrays(), sums)
+
+    def begin(self, job: Asked, arrays: Mapping[str, Array], sum_GD: Array | None = None) -> None:
+        """Begin a job with the arrays of ``parted``; sums are in memory of zeros that is given, or in new."""
+        self.job, call = job, job.call
         payload = {name.removeprefix(PAYLOAD): array for name, array in arrays.items() if name != FITTED}
         call = dataclasses.replace(call, payload=payload, fitted=arrays.get(FITTED))
         self.calls = Calls(call, job.names, job.counted)
@@ -75,11 +90,14 @@ class Bench:
         if call.endpoint != SETTLE:
             end = self.site.endpoints[call.endpoint]
             ctx = Context(round=call.round, request=call.request, public=self.site.public, own=self.own)
-            sum_GD = (own if end.aggregator.groups else shared[1]).array("sum")
             self.tally = Tally.of(end, ctx, self.calls, job.names, self.site.settings, sum_GD)
 
     def do(self, item: int) -> None:
-        for reply in self.site.answer_block(self.calls, self.job.clients(item)):
+        self.take(self.job.clients(item))
+
+    def take(self, names: Names) -> None:
+        """Let clients answer side by side, and add their rows."""
+        for reply in self.site.answer_block(self.calls, names):
             if self.tally is not None:
                 self.tally.take(reply)
 

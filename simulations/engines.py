@@ -15,12 +15,14 @@ from hansa.simulations.bench import Bench
 from hansa.simulations.errors import EngineError
 from hansa.simulations.inline import Inline
 from hansa.simulations.processes import Processes
+from hansa.simulations.ray_desk import Build
 from hansa.simulations.trial import Trial
 from hansa.simulations.vectorised_work import VectorisedWork
 from hansa.strategies.pipeline import Names
 
-EXACT = ("inline", "processes")
-ENGINES = ("auto", "fast", *EXACT, "vectorised")
+HERE = ("inline", "processes")
+EXACT = (*HERE, "ray")
+ENGINES = ("auto", "fast", *HERE, "vectorised", "ray")
 START, REQUEST = 0.03, 0.002
 """Seconds that worker processes cost to start, and for each request to them."""
 BLOCK = 64
@@ -28,36 +30,43 @@ BLOCK = 64
 
 
 class Engine(Federation, Protocol):
-    """A federation on this machine, which is closed when a run is over, however it ends."""
+    """A federation on this machine, or on a cluster; it is closed when a run is over, however it ends."""
+
+    @property
+    def workers(self) -> int: ...
 
     def close(self) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """An engine's name, its workers, the clients of a block, and in one line why it is this one."""
+    """An engine's name, its workers (0 where its cluster decides), the clients of a block, and in one line why."""
 
     engine: str
     workers: int
     why: str
     block: int = 1
 
-    @property
-    def told(self) -> dict[str, object]:
+    def told(self, engine: Engine) -> dict[str, object]:
         """What a run's summary says of it."""
-        return {"engine": self.engine, "workers": self.workers, "exact": self.engine in EXACT}
+        return {"engine": self.engine, "workers": engine.workers, "exact": self.engine in EXACT}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Engines:
-    """The engines of one run on this machine; ``own`` is the coordinator's key, ``workers`` None for one a core."""
+    """The engines of one run; ``own`` is the coordinator's key, ``workers`` None for one a core.
+
+    ``build`` makes the run's site on the nodes of a Ray cluster, which is at ``ray_address``, or begins here.
+    """
 
     job: Job
     site: Site
     names: Names
     own: bytes
+    build: Build
     workers: int | None = None
     debug: bool = False
+    ray_address: str | None = None
 
     def choose(self, word: str) -> Choice:
         """Choose by a word of `ENGINES`; raises EngineError for another, and for what does not go together."""
@@ -65,6 +74,11 @@ class Engines:
             raise EngineError(f"federation={word}: it is one of {', '.join(ENGINES)}.")
         if self.workers is not None and self.workers < 1:
             raise EngineError(f"workers={self.workers}: it must be at least 1, or empty for one a core.")
+        if self.ray_address is not None and word != "ray":
+            raise EngineError(
+                f"ray_address={self.ray_address} does nothing with federation={word}: leave one out, or take "
+                "federation=ray."
+            )
         if self.debug:
             if word not in ("auto", "fast", "inline"):
                 raise EngineError(
@@ -72,16 +86,18 @@ class Engines:
                 )
             return self._choice("inline", "one client at a time, for debug=true")
         if word in ("auto", "fast"):
-            return self._measured(EXACT if word == "auto" else (*EXACT, "vectorised"))
+            return self._measured(HERE if word == "auto" else (*HERE, "vectorised"))
         choice = self._choice(word, "as it was asked for")
         if word == "vectorised":
             Trial(self.job, self.names).seconds(self._side_by_side(), choice.block)
         return choice
 
     def start(self, choice: Choice) -> Engine:
-        """Start an engine. Raises EngineError for work that cannot be vectorised."""
+        """Start an engine. Raises EngineError for work that cannot be vectorised, and where no cluster answers."""
         if choice.engine == "inline":
             return Inline(self.site, self.names, self.debug)
+        if choice.engine == "ray":
+            return self._on_ray()
         site = self._side_by_side() if choice.engine == "vectorised" else self.site
         return Processes(Bench(site, self.own), self.names, choice.workers, choice.block)
 
@@ -89,9 +105,22 @@ class Engines:
     def _cohort(self) -> int:
         return min(self.job.cohort.size or len(self.names), len(self.names))
 
+    def _on_ray(self) -> Engine:
+        if (device := self.site.work.settings.device) != "cpu":
+            raise EngineError(f"federation=ray works on CPUs only: leave client.device={device} out.")
+        try:
+            from hansa.simulations.ray_cluster import Cluster  # Ray is imported where it was asked for only
+            from hansa.simulations.ray_engine import OnRay
+        except ModuleNotFoundError as error:
+            raise EngineError(f"federation=ray: {error}: install it by pip install 'hansa[ray]'.") from error
+        most = self.workers or len(os.sched_getaffinity(0))
+        cluster = Cluster.here(most) if self.ray_address is None else Cluster.at(self.ray_address)
+        workers = self.workers or max(1, min(cluster.cores, self._cohort))
+        return OnRay(self.site, self.names, self.build, self.own, cluster, workers)
+
     def _choice(self, engine: str, why: str) -> Choice:
-        if engine == "inline":
-            return Choice(engine=engine, workers=1, why=why)
+        if engine in ("inline", "ray"):
+            return Choice(engine=engine, workers=int(engine == "inline"), why=why)
         workers = self.workers or max(1, min(len(os.sched_getaffinity(0)), self._cohort))
         block = min(BLOCK, -(-self._cohort // workers)) if engine == "vectorised" else 1
         return Choice(engine=engine, workers=workers, why=why, block=block)

@@ -21,6 +21,10 @@ class Inline:
     names: Names
     debug: bool = False
 
+    @property
+    def workers(self) -> int:
+        return 1
+
     def population(self) -> Names:
         return self.names
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hansa.fedlink.messages import SETTLE, Calls
 from hansa.fedserver.policy import Wait
 from hansa.fedserver.tally import Part
-from hansa.simulations.bench import FITTED, PAYLOAD, Asked, Bench, Folded
+from hansa.simulations.bench import Bench, Folded, parted
 from hansa.simulations.pool import Done, Lost, Pool, Result
 from hansa.simulations.sheet import Plan, Sheet, copied, plan
 from hansa.strategies import Endpoint, Totals, exact
@@ -60,10 +59,8 @@ class _Request:
 
     def __init__(self, bench: Bench, calls: Calls, block: int) -> None:
         self.calls, call = calls, calls.call
-        bare = dataclasses.replace(call, payload={}, fitted=None)
-        self.job = Asked(call=bare, names=tuple(calls.names), counted=calls.counted, block=block)
-        arrays = {PAYLOAD + name: array for name, array in call.payload.items()}
-        self.shared = [copied(arrays if call.fitted is None else {**arrays, FITTED: call.fitted})]
+        self.job, arrays = parted(calls, block)
+        self.shared = [copied(arrays)]
         self.own: Plan = {}
         self.totals: Totals | None = None
         self.folded: list[Folded] = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -113,11 +115,26 @@ def test_an_item_that_kills_its_worker_twice_ends_the_run_by_name(tmp_path):
         (["federation=porcesses"], "federation=porcesses: it is one of auto, fast, inline, processes"),
         (["workers=0"], "workers=0: it must be at least 1"),
         (["federation=processes", "debug=true"], "debug=true takes one client at a time"),
+        (["federation=ray", "debug=true"], "debug=true takes one client at a time"),
+        (["ray_address=auto"], "ray_address=auto does nothing with federation=auto"),
     ],
 )
 def test_engines_that_cannot_be_are_refused(tmp_path, words, told):
     with pytest.raises(EngineError, match=told):
         simulated(tmp_path, *words)
+
+
+def test_without_ray_its_engine_says_how_to_install_it(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("hansa.simulations.ray_")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(EngineError, match=r"federation=ray: .*pip install 'hansa\[ray\]'"):
+        simulated(tmp_path, "federation=ray")
+
+
+def test_ray_is_imported_by_no_other_engine():
+    code = "import hansa.conf.simulate, sys; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_debug_ends_at_the_first_error_and_says_where_it_arose(tmp_path):
