@@ -1,9 +1,11 @@
 # Every target works alone on a fresh machine: it first makes .venv and installs the project into it.
 # Another Python: make PYTHON=python3.12 test.  Arguments for pytest or the demo: make test ARGS="-k exact".
+# With what is optional (and its tests): make EXTRAS=dev,datasets,ray test.
 
 PYTHON ?= python3
 ARGS ?=
 JOBS ?= 2
+EXTRAS ?= dev
 BIN := .venv/bin
 STAMP := .venv/.installed
 SOURCES := strategies fedprivacy fedtasks fedlink fedclient fedserver simulations conf
@@ -50,5 +52,5 @@ $(STAMP): pyproject.toml setup.py constraints.txt $(INITS)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("hansa needs Python 3.11 or newer: name one with make PYTHON=...")'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet -c constraints.txt setuptools
-	@$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation --editable ".[dev]"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation --editable ".[$(EXTRAS)]"
 	@touch $@
