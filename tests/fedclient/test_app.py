@@ -92,7 +92,8 @@ def test_a_site_setting_reaches_the_work(tmp_path):
 @pytest.mark.parametrize("site", ["rounds=9", "client.lr=1", "seed=7", "task=digits"])
 def test_a_site_setting_that_is_the_runs_own_is_refused(site):
     with pytest.raises(
-        WrongValue, match=r"is not a place's own setting: it sets client\.device, debug, federation, run_dir"
+        WrongValue,
+        match=r"is not a place's own setting: it sets client\.device, debug, federation, ray_address, run_dir",
     ):
         ask(context({**NAMED, "hansa-site": site}))
 
