@@ -56,11 +56,15 @@ def cluster() -> Iterator[Cluster]:
     """Two nodes, with a core for a worker each, which detect a dead one soon."""
     soon = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 2}
     folder = tempfile.mkdtemp(prefix="ray-")
-    head = {"num_cpus": 2, "include_dashboard": False, "_system_config": soon, "temp_dir": folder}
-    nodes = Cluster(initialize_head=True, head_node_args=head)
-    nodes.add_node(num_cpus=1)
-    yield nodes
-    nodes.shutdown()
+    os.mkdir(f"{folder}/ray")  # Ray notes its last address there, and makes the folder on a machine's first start only
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", folder)
+        nodes = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False, "_system_config": soon}
+        )
+        nodes.add_node(num_cpus=1)
+        yield nodes
+        nodes.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
 
 
