@@ -28,9 +28,9 @@ class RunDirectory:
 
     With virtual time it also has ``virtual.svg`` and ``timeline.svg``.
 
-    Each file but the lines is replaced as a whole, so that a full disk leaves the last good one. What is written is on
-    the disk, and not only in the system's memory, at the latest after ``patience`` seconds of writing and at the end:
-    waiting for a disk takes longer than a round of a small simulation. Raises RecordError.
+    Each file but the lines is replaced as a whole, so that a full disk leaves the last good one. The model is written,
+    and waited for until it is on the disk and not only in the system's memory, in rounds at least ``patience`` seconds
+    apart and at the end: either takes longer than a round of a small simulation. Raises RecordError.
     """
 
     path: Path
@@ -38,6 +38,7 @@ class RunDirectory:
     clock: Callable[[], float] = time.monotonic
     records: list[RoundRecord] = field(default_factory=list)
     _kept: int | None = None
+    """The round whose model is on the disk."""
     _waited: float = -math.inf
     _timed: RoundRecord | None = None
     """The last round that took virtual time."""
@@ -54,24 +55,24 @@ class RunDirectory:
         """Write the resolved configuration."""
         self._replace("config.yaml", yaml.encode())
 
-    def round(self, record: RoundRecord, tensors: Mapping[str, Array]) -> None:
-        """Add a round's line and replace the model."""
+    def round(self, record: RoundRecord, tensors: Callable[[], Mapping[str, Array]]) -> bool:
+        """Add a round's line, and replace the model where it is time to; say whether it was."""
         self.records.append(record)
         self._keep_timeline(record)
         line = json.dumps(written(record)) + "\n"
         self._append(self.path / "metrics.jsonl", line)
-        self.model(tensors)
-        self._kept = record.round
+        if due := self.clock() - self._waited >= self.patience:
+            self.model(tensors())
+        return due
 
     def model(self, tensors: Mapping[str, Array]) -> None:
-        """Replace the model."""
+        """Replace the model by that of the last round."""
         self._replace("model.safetensors", save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))
+        self._waited = self.clock()
+        self._kept = self.records[-1].round if self.records else None
 
     def summary(self, summary: Mapping[str, Any]) -> None:
         """Write the summary and the pictures."""
-        self.patience = 0.0
-        with contextlib.suppress(FileNotFoundError), (self.path / "model.safetensors").open("rb") as written:
-            os.fsync(written.fileno())
         self._replace("summary.json", (json.dumps(summary, indent=2) + "\n").encode())
         self._replace("curves.svg", curves(self.records, self.path.name).encode())
         if self._timed is not None:
@@ -101,9 +102,7 @@ class RunDirectory:
             with fresh.open("wb") as file:
                 file.write(content)
                 file.flush()
-                if self.clock() - self._waited >= self.patience:
-                    os.fsync(file.fileno())
-                    self._waited = self.clock()
+                os.fsync(file.fileno())
             fresh.replace(path)
         except OSError as error:
             with contextlib.suppress(OSError):

@@ -59,8 +59,8 @@ class Runner:
                 self.gather()
                 start = self.clock()
                 for record in self.coordinator.rounds():
-                    self.directory.round(record, self.coordinator.tensors())
-                    self._saved = self._parameters()
+                    if self.directory.round(record, self.coordinator.tensors):
+                        self._saved = self._parameters()
                     self.view.closed(record)
                     self._check_target(record)
         except KeyboardInterrupt:
@@ -76,9 +76,8 @@ class Runner:
         """Write the summary, of the model that is on disk. After an error it is that error which is told."""
         failed = stopped != "finished"
         with contextlib.suppress(*[RecordError] * failed):
-            if failed:
-                self.directory.model(self.coordinator.tensors())
-                self._saved = self._parameters()
+            self.directory.model(self.coordinator.tensors())
+            self._saved = self._parameters()
         self.summary = self._summary(stopped, seconds)
         with contextlib.suppress(*[RecordError] * failed):
             self.directory.summary(self.summary)

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from hansa.fedclient.site import Site
@@ -89,7 +90,7 @@ class Engines:
             return self._measured(HERE if word == "auto" else (*HERE, "vectorised"))
         choice = self._choice(word, "as it was asked for")
         if word == "vectorised":
-            Trial(self.job, self.names).seconds(self._side_by_side(), choice.block)
+            Trial(self.job, self.names).seconds(self._side_by_side, choice.block)
         return choice
 
     def start(self, choice: Choice) -> Engine:
@@ -98,7 +99,7 @@ class Engines:
             return Inline(self.site, self.names, self.debug)
         if choice.engine == "ray":
             return self._on_ray()
-        site = self._side_by_side() if choice.engine == "vectorised" else self.site
+        site = self._side_by_side if choice.engine == "vectorised" else self.site
         return Processes(Bench(site, self.own), self.names, choice.workers, choice.block)
 
     @property
@@ -125,9 +126,13 @@ class Engines:
         block = min(BLOCK, -(-self._cohort // workers)) if engine == "vectorised" else 1
         return Choice(engine=engine, workers=workers, why=why, block=block)
 
+    @cached_property
     def _side_by_side(self) -> Site:
+        """The site that trains blocks; what a trial reads and records serves the workers that are forked later."""
         work = self.site.work
-        return dataclasses.replace(self.site, work=VectorisedWork(work.task, work.settings, work.seed))
+        block = VectorisedWork(work.task, work.settings, work.seed)
+        block.data = work.data
+        return dataclasses.replace(self.site, work=block)
 
     def _measured(self, words: tuple[str, ...]) -> Choice:
         """Choose the engine that a trial expects to be over first."""
@@ -135,7 +140,7 @@ class Engines:
         seconds = {"inline": trial.seconds(self.site, 1)}
         seconds["processes"] = seconds["inline"]
         if "vectorised" in words:
-            self._try(seconds, lambda: trial.seconds(self._side_by_side(), self._choice("vectorised", "").block))
+            self._try(seconds, lambda: trial.seconds(self._side_by_side, self._choice("vectorised", "").block))
         whole = {word: self._whole(word, value) for word, value in seconds.items()}
         best = min(whole, key=lambda word: whole[word])
         told = ", ".join(f"{word} {_short(value)}" for word, value in whole.items())

@@ -183,7 +183,7 @@ def test_refusals_and_lost_rounds_stand_in_the_lines_of_the_run_directory(tmp_pa
     directory = RunDirectory(tmp_path / "run")
     there, _ = overheard(run_of("cohort.min=4"), late)
     for record in there.rounds():
-        directory.round(record, there.tensors())
+        directory.round(record, there.tensors)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["refused"] for line in (lines[1], lines[3])] == [[], []]
     assert lines[2]["refused"][0]["client"] == BAD and "too late" in lines[2]["refused"][0]["why"]

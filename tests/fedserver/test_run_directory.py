@@ -27,11 +27,21 @@ RECORDS = [
 def test_each_round_adds_a_line_and_replaces_the_model(tmp_path):
     directory = RunDirectory(tmp_path / "run")
     for number, record in enumerate(RECORDS):
-        directory.round(record, {"w": np.full(2, number, np.float32)})
+        assert directory.round(record, lambda number=number: {"w": np.full(2, number, np.float32)})
     lines = [json.loads(text) for text in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [told["round"] for told in lines] == [0, 1, 2]
     assert lines[1]["refused"] == [{"client": "a", "why": "odd"}] and lines[1]["metrics"]["auc"] is None
     assert load_file(tmp_path / "run" / "model.safetensors")["w"].tolist() == [2, 2]
+
+
+def test_a_model_is_replaced_no_sooner_than_patience_says(tmp_path):
+    now = [0.0]
+    directory = RunDirectory(tmp_path / "run", patience=10.0, clock=lambda: now[0])
+    written = []
+    for record, now[0] in zip(RECORDS, (1.0, 10.9, 11.0), strict=True):
+        written.append(directory.round(record, lambda: {"w": np.full(2, now[0], np.float32)}))
+    assert written == [True, False, True]
+    assert load_file(tmp_path / "run" / "model.safetensors")["w"].tolist() == [11, 11]
 
 
 def test_a_directory_is_not_used_twice(tmp_path):
@@ -46,10 +56,10 @@ from hansa.fedserver.errors import RecordError
 from hansa.fedserver.records import RoundRecord
 from hansa.fedserver.run_directory import RunDirectory
 directory = RunDirectory(Path(sys.argv[1]))
-directory.round(RoundRecord(round=1, cohort=1), {"w": np.ones(10, np.float32)})
+directory.round(RoundRecord(round=1, cohort=1), lambda: {"w": np.ones(10, np.float32)})
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    directory.round(RoundRecord(round=2, cohort=1), {"w": np.ones(10_000, np.float32)})
+    directory.round(RoundRecord(round=2, cohort=1), lambda: {"w": np.ones(10_000, np.float32)})
 except RecordError as error:
     print(error)
 """

@@ -209,8 +209,8 @@ def test_a_run_that_cannot_be_told_apart_by_its_directory_is_not_started(tmp_pat
 
 def test_the_model_on_disk_is_replaced_as_a_whole(tmp_path):
     directory = RunDirectory(tmp_path / "run")
-    directory.round(record(), {"w": np.ones(3, np.float32)})
+    directory.round(record(), lambda: {"w": np.ones(3, np.float32)})
     (tmp_path / "run" / ".model.safetensors.new").mkdir()
     with pytest.raises(RecordError, match="the model of round 1 is kept"):
-        directory.round(record(round=2), {"w": np.zeros(3, np.float32)})
+        directory.round(record(round=2), lambda: {"w": np.zeros(3, np.float32)})
     assert load_file(tmp_path / "run" / "model.safetensors")["w"].tolist() == [1, 1, 1]

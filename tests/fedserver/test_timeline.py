@@ -103,7 +103,7 @@ def test_a_line_tells_virtual_time_to_a_millisecond_and_only_the_last_timeline_s
     directory = RunDirectory(tmp_path / "run")
     first, second, last = round_of(3), round_of(2), RoundRecord(round=5, cohort=0, lost="nobody came")
     for record in (first, second, last):
-        directory.round(record, {"w": np.zeros(1, np.float32)})
+        directory.round(record, lambda: {"w": np.zeros(1, np.float32)})
     directory.summary({})
     assert first.virtual is not None and first.virtual.timeline == []
     assert second.virtual is not None and len(second.virtual.timeline) == 4
