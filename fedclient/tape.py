@@ -28,7 +28,13 @@ CHECKED = 2
 """Uses of a new tape at which a difference only means that the step cannot be played."""
 SHAPES = 64
 """Tapes that are kept; further shapes are computed by the step itself."""
-TRANSPOSE, DETACH, ONES = torch.ops.aten.t.default, torch.ops.aten.detach.default, torch.ops.aten.ones_like.default
+aten = torch.ops.aten
+DETACH, TURNS = aten.detach.default, (aten.t.default, aten.transpose.int)
+VIEWS = (aten.view.default, aten._unsafe_view.default, aten.expand.default)
+FILLED = (aten.ones_like.default, aten.zeros_like.default)
+
+_Line: TypeAlias = tuple[Any, Any, Any, Any]
+"""An operation, its arguments, those by name, and its results."""
 
 
 class _Cannot(Exception):
@@ -40,7 +46,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes operations; tensors are numbered in the order in which they come up."""
 
     given: Sequence[Tensor]
-    lines: list[tuple[Any, Any, Any, Any]] = field(default_factory=list)
+    lines: list[_Line] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -93,31 +99,45 @@ def record(step: Step, given: Sequence[Tensor]) -> tuple[Sequence[Tensor | None]
     except _Cannot:
         return step(*given), None
     ends = [None if result is None else recorder.number(result) for result in results]
-    return results, _compiled(_tidy(recorder.lines, ends), recorder.seen, len(given))
+    return results, _compiled(_tidy(recorder.lines, ends, recorder.seen), recorder.seen, len(given))
 
 
 def _tidy(
-    lines: list[tuple[Any, Any, Any, Any]], ends: list[_Slot | None]
-) -> tuple[list[tuple[Any, Any, Any, Any]], list[_Slot | None]]:
-    """Leave out what only renames a tensor, transposes one back, fills in ones, or computes what nobody reads."""
+    lines: list[_Line], ends: list[_Slot | None], seen: Sequence[Tensor]
+) -> tuple[list[_Line], list[_Slot | None]]:
+    """Leave out what is a constant, what is the same tensor once more, and what nobody reads."""
     same: dict[_Slot, _Slot] = {}
-    turned: dict[_Slot, _Slot] = {}
+    known: dict[str, _Slot] = {}
     kept = []
     for op, args, kwargs, result in lines:
         args, kwargs = tree_map(lambda leaf: same.get(leaf, leaf) if isinstance(leaf, _Slot) else leaf, (args, kwargs))
-        if op is DETACH:
-            same[result] = args[0]
-        elif op is TRANSPOSE and args[0] in turned:
-            same[result] = turned[args[0]]
-        elif op is not ONES:  # the recorded ones serve as a constant
-            if op is TRANSPOSE:
-                turned[result] = args[0]
-            kept.append((op, args, kwargs, result))
+        if op in FILLED or not _slots((args, kwargs)):
+            continue  # as recorded it serves as a constant
+        if isinstance(result, _Slot):
+            text = repr((op, args, kwargs))
+            twin = known.get(text) or _renamed(op, args, result, seen)
+            known[text] = twin or result
+            if twin:
+                same[result] = twin
+                continue
+            if op in TURNS:
+                known[repr((op, (result, *args[1:]), kwargs))] = args[0]
+        kept.append((op, args, kwargs, result))
     ends = [None if end is None else same.get(end, end) for end in ends]
     return _read(kept, ends), ends
 
 
-def _read(lines: list[tuple[Any, Any, Any, Any]], ends: list[_Slot | None]) -> list[tuple[Any, Any, Any, Any]]:
+def _renamed(op: Any, args: Any, result: _Slot, seen: Sequence[Tensor]) -> _Slot | None:
+    """Return the tensor that an operation only gives another name, if it does so."""
+    if op is DETACH:
+        return args[0]  # type: ignore[no-any-return]
+    if op not in VIEWS:
+        return None
+    there, here = seen[args[0].number], seen[result.number]
+    return args[0] if there.shape == here.shape and there.stride() == here.stride() else None
+
+
+def _read(lines: list[_Line], ends: list[_Slot | None]) -> list[_Line]:
     wanted, kept = {end for end in ends if end is not None}, []
     for line in reversed(lines):
         if wanted & _slots(line[3]):
@@ -130,7 +150,7 @@ def _slots(tree: Any) -> set[_Slot]:
     return {leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, _Slot)}
 
 
-def _compiled(tape: tuple[list[tuple[Any, Any, Any, Any]], list[_Slot | None]], seen: list[Tensor], given: int) -> Step:
+def _compiled(tape: tuple[list[_Line], list[_Slot | None]], seen: list[Tensor], given: int) -> Step:
     """Write a tape as one Python function of the given tensors; what it meets besides them are constants."""
     (lines, ends), names = tape, _Names()
     body, there = [], {_Slot(i) for i in range(given)}

@@ -265,12 +265,16 @@ class Nudge:
         return cls(pieces, proximal)
 
     def __call__(self, gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
-        """Return the gradients with what is added to them, in place."""
+        """Return the gradients with what is added to them; in place would count twice where two are one tensor."""
+        if not self.pieces:
+            return gradients
+        nudged = list(gradients)
         for place, parameter, correction, start in self.pieces:
-            if (gradient := gradients[place]) is None:
+            if (gradient := nudged[place]) is None:
                 continue
             if correction is not None:
-                gradient += correction
+                gradient = gradient + correction
             if start is not None:
-                gradient += self.proximal * (parameter.detach() - start)
-        return gradients
+                gradient = gradient + self.proximal * (parameter.detach() - start)
+            nudged[place] = gradient
+        return nudged

@@ -64,8 +64,7 @@ class VectorisedWork(TorchWork):
             optimiser.narrow(active)
             now = [tensor[:active] for tensor in stacked]
             losses_B, *gradients = self._block_step(batch, now)
-            self._nudge(gradients, now, pushes, starts)
-            optimiser.step(gradients)
+            optimiser.step(self._nudged(gradients, now, pushes, starts))
             loss_B[:active] += cast(Tensor, losses_B).numpy() * batch.sizes_B
         return self._trained_block(model_P, private_BQ, stacked, schedule, counts, loss_B, rate)
 
@@ -128,21 +127,26 @@ class VectorisedWork(TorchWork):
         cut = {} if correction_BP is None else self._cut(correction_BP, "shared")
         return {name: torch.from_numpy(value) for name, value in cut.items()}
 
-    def _nudge(
+    def _nudged(
         self,
         gradients: Sequence[Tensor | None],
         now: Sequence[Tensor],
         pushes: Mapping[str, Tensor],
         starts: Sequence[Tensor],
-    ) -> None:
-        """Add corrections and the pull to the start to the gradients of shared tensors, in place."""
+    ) -> Sequence[Tensor | None]:
+        """Return the gradients, to those of shared tensors the corrections and the pull to the start added."""
+        if not pushes and not starts:
+            return gradients
+        nudged = list(gradients)
         for place, (name, gradient) in enumerate(zip(self._names, gradients, strict=True)):
             if gradient is None or self._kind(name) != "shared":
                 continue
             if name in pushes:
-                gradient += pushes[name][: len(gradient)]
+                gradient = gradient + pushes[name][: len(gradient)]
             if starts:
-                gradient += self.settings.proximal * (now[place] - starts[place][: len(gradient)])
+                gradient = gradient + self.settings.proximal * (now[place] - starts[place][: len(gradient)])
+            nudged[place] = gradient
+        return nudged
 
     def _trained_block(
         self,
