@@ -17,7 +17,7 @@ from hansa.simulations.errors import EngineError
 from hansa.simulations.inline import Inline
 from hansa.simulations.processes import Processes
 from hansa.simulations.ray_desk import Build
-from hansa.simulations.trial import Trial
+from hansa.simulations.trial import SECONDS, Trial
 from hansa.simulations.vectorised_work import VectorisedWork
 from hansa.strategies.pipeline import Names
 
@@ -90,7 +90,7 @@ class Engines:
             return self._measured(HERE if word == "auto" else (*HERE, "vectorised"))
         choice = self._choice(word, "as it was asked for")
         if word == "vectorised":
-            Trial(self.job, self.names).seconds(self._side_by_side, choice.block)
+            Trial(self.job, self.names).seconds(self._side_by_side, min(2, choice.block))
         return choice
 
     def start(self, choice: Choice) -> Engine:
@@ -140,7 +140,10 @@ class Engines:
         seconds = {"inline": trial.seconds(self.site, 1)}
         seconds["processes"] = seconds["inline"]
         if "vectorised" in words:
-            self._try(seconds, lambda: trial.seconds(self._side_by_side, self._choice("vectorised", "").block))
+            few = max(2, int(SECONDS / seconds["inline"]))  # a large block of heavy work would only take longer
+            self._try(
+                seconds, lambda: trial.seconds(self._side_by_side, min(few, self._choice("vectorised", "").block))
+            )
         whole = {word: self._whole(word, value) for word, value in seconds.items()}
         best = min(whole, key=lambda word: whole[word])
         told = ", ".join(f"{word} {_short(value)}" for word, value in whole.items())

@@ -19,7 +19,7 @@ from hansa.simulations.errors import EngineError
 from hansa.strategies import Cohort, Request, Round
 from hansa.strategies.pipeline import Names
 
-TIMES, SECONDS = 3, 0.4
+TIMES, SECONDS = 3, 0.2
 """How often each block is tried, and the seconds after which no other is begun."""
 
 
@@ -50,7 +50,7 @@ class Trial:
 
     def _warm_up(self, place: Site, blocks: Sequence[Names]) -> None:
         """Have the data in memory, and what the first work of a process imports."""
-        with contextlib.suppress(StageFailed):  # a client whose data cannot be read will say so when it is asked
+        with contextlib.suppress(StageFailed):  # clients whose data cannot be read will say so when they are asked
             for name in sorted({name for names in blocks for name in names}):
                 place.work.data(name)
         self._answer(place, blocks[0][:2])
@@ -63,6 +63,8 @@ class Trial:
         try:
             place.block(calls, names)
         except StageFailed as failed:
+            if failed.stage == "loading data":
+                return
             raise EngineError(
                 f"federation=vectorised: clients {listed(names)} cannot be trained side by side: {failed.kind}: "
                 f"{failed}: choose federation=processes."

@@ -15,6 +15,7 @@ from hansa.fedclient.optimiser import Optimiser
 from hansa.fedclient.settings import Local
 from hansa.fedclient.torch_work import TorchWork, traits
 from hansa.fedtasks import Data, Task
+from hansa.simulations.vectorised_work import VectorisedWork
 from hansa.strategies import Context
 
 CTX = Context(round=1, public=b"p", own=b"o")
@@ -120,6 +121,34 @@ def test_steps_in_place_of_epochs():
     assert train(work(steps=7, batch_size=8)).travel_B.tolist() == pytest.approx([0.7, 0.7])
     assert train(work(steps=2, batch_size=0)).travel_B.tolist() == pytest.approx([0.2, 0.2])
     assert train(work(epochs=2, batch_size=8)).travel_B.tolist() == pytest.approx([0.6, 0.6])
+
+
+class Twice(nn.Module):
+    """Two biases that are added up: autograd gives them one tensor as their gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
+
+    def forward(self, x):
+        return x[:, :2] + (self.first + self.second)
+
+
+class Doubled(Lines):
+    def model(self):
+        return Twice()
+
+
+@pytest.mark.parametrize("kind", [TorchWork, VectorisedWork])
+def test_gradients_that_are_one_tensor_are_corrected_once(kind):
+    there = kind(Doubled(), Local(lr=0.5, batch_size=0, steps=4), 1)
+    push = np.array([[0.25, -0.5, 2.0, 4.0]] * 2, "f4")
+    gap = train(there).delta_BP - train(there, correction_BP=push).delta_BP
+    alone = train(there, correction_BP=push * [1, 1, 0, 0]).delta_BP
+    assert np.abs(gap).max() > 1
+    summed = there.settings.lr * there.settings.steps * push
+    np.testing.assert_allclose(gap[:, :2] - gap[:, 2:], summed[:, :2] - summed[:, 2:], atol=1e-4)
+    np.testing.assert_allclose(alone[:, :2] - alone[:, 2:], -summed[:, :2], atol=1e-4)
 
 
 def test_corrections_are_added_to_gradients_and_proximal_pulls_back():
