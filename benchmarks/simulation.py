@@ -31,6 +31,7 @@ RIVALS = {
     "flower": ("flower_simulation.py",),
 }
 ENGINES = ("auto", "fast")
+APP = HERE / "rivals" / "flower_app"
 SETTINGS = ["cohort.size=20", "client.batch_size=10", "client.lr=0.1", "evaluation.every=0"]
 
 
@@ -99,6 +100,15 @@ def itself(engine: str, model: str, samples: int, rounds: int) -> str:
     return (done.stdout.strip() or done.stderr.strip()).splitlines()[-1]
 
 
+def app(model: str, samples: int, rounds: int) -> str:
+    """Let Hansa run the app that Flower's simulation ran; return its line."""
+    words = [f"app={APP}", "clients=100", f"model={model}", f"samples={samples}", f"rounds={rounds}"]
+    command = [str(Path(sys.executable).with_name("hansa")), "simulate", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if "clients/s" in line]
+    return lines[-1] if lines else f"hansa: not measured: {done.stderr.strip().splitlines()[-1]}"
+
+
 def rate(line: str) -> float:
     """Return the clients a second of a line; not a number where it has none."""
     found = re.search(r"steady=([\d.]+)", line)
@@ -109,12 +119,14 @@ def compare(model: str, samples: int, rounds: int, pythons: dict[str, str]) -> N
     """Run everybody in turn on one model, and print the ratios."""
     lines = {name: rival(name, pythons.get(name, sys.executable), model, samples, rounds) for name in RIVALS}
     lines |= {f"hansa {engine}": itself(engine, model, samples, rounds) for engine in ENGINES}
+    lines["hansa with Flower's app"] = app(model, samples, rounds)
     for line in lines.values():
         print(line, flush=True)
-    for engine in ENGINES:
-        ours = rate(lines[f"hansa {engine}"])
-        ratios = [f"{ours / rate(lines[name]):.1f} x {name}" for name in RIVALS if rate(lines[name]) > 0]
-        print(f"  {model}/{samples}: hansa {engine} is {', '.join(ratios)}", flush=True)
+    for name in [name for name in lines if name not in RIVALS]:
+        ratios = [
+            f"{rate(lines[name]) / rate(lines[other]):.1f} x {other}" for other in RIVALS if rate(lines[other]) > 0
+        ]
+        print(f"  {model}/{samples}: {name} is {', '.join(ratios)}", flush=True)
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ def main(words: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="hansa-", dir=_memory()) as folder:
         crew = FlowerCrew(app=app.client, config=config, nodes=nodes, folder=Path(folder), seed=seed)
         with closing(Pool(crew, workers)) as pool:
-            grid = PoolGrid(pool=pool, nodes=nodes, run_id=run_id)
+            grid = PoolGrid(pool=pool, nodes=nodes, run_id=run_id, folder=Path(folder))
             seed_all(derive(b"hansa flower app", seed, "server"))
             play(
                 app.server,

@@ -8,10 +8,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 from flwr.app import Array as FlowerArray
-from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp.client_app import ClientAppException
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
-from flwr.common.serde import message_from_proto, message_to_proto, recorddict_from_proto, recorddict_to_proto
+from flwr.common.serde import (
+    message_from_proto,
+    message_to_proto,
+    recorddict_from_proto,
+    recorddict_to_proto,
+)
+from flwr.common.serde_utils import metadata_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 from flwr.supercore.task_identity import TaskIdentity
@@ -117,8 +123,21 @@ def to_bytes(message: Message) -> bytes:
     return raw
 
 
+def head_bytes(message: Message) -> bytes:
+    """Write a message without its records; with the bytes of each record behind it, it is the message."""
+    proto = ProtoMessage(metadata=metadata_to_proto(message.metadata), content=ProtoRecordDict())
+    raw: bytes = proto.SerializeToString()
+    return raw
+
+
+def record_bytes(name: str, record: ArrayRecord | MetricRecord | ConfigRecord) -> bytes:
+    """Write one record of a message, which many messages may share."""
+    raw: bytes = ProtoMessage(content=recorddict_to_proto(RecordDict({name: record}))).SerializeToString()
+    return raw
+
+
 def from_bytes(raw: bytes) -> Message:
-    """Read what ``to_bytes`` wrote; raises MalformedMessage."""
+    """Read what ``to_bytes`` wrote, or the parts of it; raises MalformedMessage."""
     return _parsed(lambda: message_from_proto(ProtoMessage.FromString(raw)), "message")
 
 

@@ -6,6 +6,7 @@ import itertools
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from flwr.app import Message, RecordDict
@@ -13,25 +14,31 @@ from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
-from hansa.fedlink.flower import become, error_reply, from_bytes, stamp, to_bytes
-from hansa.simulations.flower_crew import Post
-from hansa.simulations.pool import Pool, Result
+from hansa.fedlink.flower import become, error_reply, from_bytes, head_bytes, record_bytes, stamp
+from hansa.simulations.flower_crew import Letter, Post, state_file
+from hansa.simulations.pool import Pool, Told
 from hansa.simulations.sheet import copied
 from hansa.strategies.types import Array
 
 
 @dataclass(kw_only=True)
 class PoolGrid(Grid):
-    """Nodes 1 to ``nodes``, of which node i + 1 is partition i. Messages are worked off when replies are asked for."""
+    """Nodes 1 to ``nodes``, of which node i + 1 is partition i. Messages are worked off when replies are asked for.
+
+    ``folder`` has the nodes' states: each its own after its ``_last`` message, and for a while ``_old`` ones.
+    """
 
     pool: Pool
     nodes: int
     run_id: int
+    folder: Path
     done: int = 0
     failed: int = 0
     _ids: Iterator[int] = field(default_factory=itertools.count)
     _waiting: dict[str, Message] = field(default_factory=dict)
     _replies: dict[str, Message] = field(default_factory=dict)
+    _last: dict[int, str] = field(default_factory=dict)
+    _old: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         become(self.run_id)
@@ -78,27 +85,38 @@ class PoolGrid(Grid):
         sheet = copied(arrays)
         try:
             for event in self.pool.work(post, len(post.nodes), [sheet], {}):
-                if isinstance(event, Result):
+                if isinstance(event, Told):
                     for name, raw in event.value:
                         self._take(name, raw)
         finally:
             sheet.close()
+        while self._old:  # until now a worker might have died, and another needed them
+            state_file(self.folder, self._old.pop()).unlink()
 
     def _post(self) -> tuple[Post, dict[str, Array]]:
-        by_node: dict[int, list[str]] = {}
+        """Return what waits, by node, and the records, of which each is written once however many messages have it."""
+        by_node: dict[int, list[Letter]] = {}
         arrays: dict[str, Array] = {}
         for name, message in list(self._waiting.items()):
             node = message.metadata.dst_node_id
             if not 1 <= node <= self.nodes:
                 self._replies[name] = error_reply(self._waiting.pop(name), f"there is no node {node}")
                 continue
-            by_node.setdefault(node - 1, []).append(name)
-            arrays[name] = np.frombuffer(to_bytes(message), np.uint8)
-        return Post(nodes=list(by_node), messages=list(by_node.values())), arrays
+            places = {f"{key}-{id(record)}": (key, record) for key, record in message.content.items()}
+            for place in places.keys() - arrays.keys():
+                arrays[place] = np.frombuffer(record_bytes(*places[place]), np.uint8)
+            mine = by_node.setdefault(node - 1, [])
+            before = mine[-1].name if mine else self._last.get(node)
+            mine.append(Letter(name, head_bytes(message), list(places), before))
+        return Post(nodes=list(by_node), letters=list(by_node.values())), arrays
 
     def _take(self, name: str, raw: bytes) -> None:
+        if name not in self._waiting:
+            return  # it was told before its worker died
+        node = self._waiting.pop(name).metadata.dst_node_id
+        self._old += [self._last[node]] if node in self._last else []
+        self._last[node] = name
         reply = stamp(from_bytes(raw), f"reply-{name}")
-        del self._waiting[name]
         self._replies[name] = reply
         self.done += 1
         if reply.has_error():

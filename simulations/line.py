@@ -41,28 +41,29 @@ class Line:
 
     def receive(self) -> tuple[Any, list[int]]:
         """Wait for a value and its descriptors; raises HungUp."""
+        head = bytearray(HEAD.size)
         try:
-            head, files, _, _ = socket.recv_fds(self.socket, HEAD.size, MOST)
-            while 0 < len(head) < HEAD.size:
-                head += self._some(HEAD.size - len(head))
+            begun, files, _, _ = socket.recv_fds(self.socket, HEAD.size, MOST)
         except OSError:
             raise HungUp from None
-        if not head:
+        if not begun:
             raise HungUp
-        size, _ = HEAD.unpack(head)
-        body = bytearray()
-        while len(body) < size:
-            body += self._some(size - len(body))
+        head[: len(begun)] = begun
+        self._fill(memoryview(head)[len(begun) :])
+        body = bytearray(HEAD.unpack(head)[0])
+        self._fill(memoryview(body))
         return pickle.loads(body), files
 
     def close(self) -> None:
         self.socket.close()
 
-    def _some(self, count: int) -> bytes:
-        try:
-            some = self.socket.recv(min(count, 2**20))
-        except OSError:
-            some = b""
-        if not some:
-            raise HungUp
-        return some
+    def _fill(self, room: memoryview) -> None:
+        """Read until there is no more room."""
+        while room:
+            try:
+                count = self.socket.recv_into(room)
+            except OSError:
+                count = 0
+            if not count:
+                raise HungUp
+            room = room[count:]

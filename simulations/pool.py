@@ -2,7 +2,7 @@
 
 A worker begins as a copy of this process: it has the model, the task and the data that are in memory, and nothing needs
 to be pickled. It ends with this process, however that ends. A job is a number of items; each worker takes the next one
-as long as there are some, and then sends one result for all that it did.
+as long as there are some, tells of it if its crew does, and in the end sends one result for all that it did.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
 
 from hansa.fedlink.memory import keep_all
 from hansa.simulations.claims import Claims, claims_plan
@@ -46,8 +46,8 @@ class Crew(Protocol):
         """Begin a job, with the sheets that all see and one of its own."""
         ...
 
-    def do(self, item: int) -> None:
-        """Do one item."""
+    def do(self, item: int) -> Any:
+        """Do one item; return what is to be told of it at once, if anything."""
         ...
 
     def finish(self) -> Any:
@@ -67,11 +67,28 @@ class Lost(NamedTuple):
     items: list[int]
 
 
+class Told(NamedTuple):
+    """What a crew told of one item; once more, where its worker died since."""
+
+    value: Any
+
+
 class Result(NamedTuple):
     """What a worker's share of a job came to."""
 
     value: Any
     own: Sheet
+
+
+Event: TypeAlias = Done | Lost | Told | Result
+
+
+class _Word(NamedTuple):
+    """What a worker says: of one item, or ``last`` of its share; or the traceback of an error."""
+
+    value: Any = None
+    last: bool = True
+    error: str | None = None
 
 
 @dataclass
@@ -108,7 +125,7 @@ class Pool:
 
     def work(
         self, job: Job, items: int, shared: Sequence[Sheet], own: Plan, seconds: float | None = None
-    ) -> Iterator[Done | Lost | Result]:
+    ) -> Iterator[Event]:
         """Do a job's items, until ``seconds`` are over; each worker gets a sheet of its own by the plan ``own``.
 
         Raises WorkerDied where workers die over one item, and what a crew raises.
@@ -175,26 +192,25 @@ def _serve(crew: Crew, line: Line, number: int) -> int:
         except HungUp:
             return 0
         claims, own, *shared = (Sheet.of(file, places) for file, places in zip(files, plans, strict=True))
-        answer: tuple[Any, str | None]
         try:
-            answer = _do(crew, job, items, Claims(claims), own, shared, number), None
+            crew.start(job, shared, own)
+            _do(crew, items, Claims(claims), line, number)
+            word = _Word(crew.finish())
         except MemoryError:
             return 137
         except Exception as error:  # noqa: BLE001 - whatever it is, the parent tells it
-            answer = None, "".join(traceback.format_exception(error))
+            word = _Word(error="".join(traceback.format_exception(error)))
         for file in files:
             os.close(file)
-        line.send(answer)
+        line.send(word)
 
 
-def _do(
-    crew: Crew, job: Job, items: list[int], claims: Claims, own: Sheet, shared: Sequence[Sheet], number: int
-) -> Any:
-    crew.start(job, shared, own)
+def _do(crew: Crew, items: list[int], claims: Claims, line: Line, number: int) -> None:
     while (taken := claims.take(number)) is not None:
-        crew.do(items[taken])
+        told = crew.do(items[taken])
         claims.done[taken] = True
-    return crew.finish()
+        if told is not None:
+            line.send(_Word(told, last=False))
 
 
 @dataclass
@@ -211,7 +227,7 @@ class _Work:
     told: set[int] = field(default_factory=set)
     deaths: dict[int, int] = field(default_factory=dict)
 
-    def all(self, items: int) -> Iterator[Done | Lost | Result]:
+    def all(self, items: int) -> Iterator[Event]:
         try:
             self._give(list(range(items)), self.pool._members[: max(1, items)])
             while self.shares:
@@ -235,7 +251,7 @@ class _Work:
             except HungUp:
                 continue  # it died between two jobs; the next look finds it
 
-    def _look(self) -> Iterator[Done | Lost | Result]:
+    def _look(self) -> Iterator[Event]:
         lines = {member.line.socket: member for member, _ in self.shares.values()}
         ready, _, _ = select.select(list(lines), [], [], LOOK)
         if self.end is not None and self.pool.clock() >= self.end:
@@ -253,17 +269,20 @@ class _Work:
         self.told |= done
         return fresh
 
-    def _hear(self, member: _Member) -> Iterator[Done | Lost | Result]:
+    def _hear(self, member: _Member) -> Iterator[Event]:
         try:
-            (value, error), _ = member.line.receive()
+            word, _ = member.line.receive()
         except HungUp:
             yield Lost(self._bury(member))
             return
-        if error is not None:
-            raise EngineError(f"a worker failed outside of any client's work: {error}")
+        if word.error is not None:
+            raise EngineError(f"a worker failed outside of any client's work: {word.error}")
+        if not word.last:
+            yield Told(word.value)
+            return
         _, share = self.shares.pop(member.number)
         share.own.close()
-        yield Result(value, share.own)
+        yield Result(word.value, share.own)
 
     def _bury(self, member: _Member) -> list[int]:
         """Let a fresh worker do again what a dead one had; return those items."""

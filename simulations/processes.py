@@ -42,7 +42,7 @@ class Processes:
                     yield Part(done=request.clients(event.items))
                 elif isinstance(event, Lost):
                     request.lose(event)
-                else:
+                elif isinstance(event, Result):
                     request.add(event)
             if calls.call.endpoint != SETTLE:
                 yield request.part()

@@ -52,9 +52,9 @@ def torch_model(name: str):
     return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(3136, 512), nn.ReLU(), nn.Linear(512, 10))
 
 
-def tell(who: str, stamps: list[float]) -> None:
-    """Print one line; ``stamps`` are the start and the end of each round, in seconds."""
-    model, samples, _ = words()
+def tell(who: str, stamps: list[float], told: tuple[str, int, int] | None = None) -> None:
+    """Print one line of the work that is told; ``stamps`` are the start and the end of each round, in seconds."""
+    model, samples, _ = told or words()
     seconds = [after - before for before, after in itertools.pairwise(stamps)]
     steady = COHORT / median(seconds[1:])
     print(

@@ -21,6 +21,7 @@ clientapp = "{package}.client:app"
 [tool.flwr.app.config]
 rounds = 3
 broken = -1
+fuse = ""
 [tool.flwr.app.config.model]
 lr = 0.1
 [tool.flwr.federations]
@@ -29,11 +30,21 @@ default = "local"
 options.num-supernodes = 6
 """
 CLIENT = """
+import os
 import random
+from pathlib import Path
 import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+
+def burn(fuse):
+    left = int(fuse.read_text())
+    if left:
+        fuse.write_text(str(left - 1))
+    else:
+        fuse.unlink()
+        os.kill(os.getpid(), 9)
 
 def counting(message, context, call_next):
     reply = call_next(message, context)
@@ -47,6 +58,8 @@ def train(message, context):
     part, parts = context.node_config["partition-id"], context.node_config["num-partitions"]
     if part == context.run_config["broken"]:
         raise ValueError(f"partition {part} is broken")
+    if (fuse := Path(context.run_config["fuse"])).is_file():
+        burn(fuse)
     if "memory" not in context.state:
         context.state["memory"] = ConfigRecord({"calls": 0})
     context.state["memory"]["calls"] += 1
@@ -111,6 +124,14 @@ def test_an_app_repeats_for_a_seed_with_any_number_of_workers(app):
     metrics = first[1]
     assert metrics["1"]["calls"] == 1 and metrics["3"]["calls"] > 1, "a node's state stays"
     assert metrics["1"]["modded"] == 1
+
+
+def test_a_worker_that_dies_changes_no_bit_and_no_state(app):
+    whole = told(app, "workers=1")
+    (app / "fuse").write_text("5")  # the last of the second round's three messages
+    again = told(app, "workers=1", f"fuse={app / 'fuse'}")
+    assert not (app / "fuse").exists()
+    assert again[0] == whole[0] and again[1]["messages"] == whole[1]["messages"] == 9
 
 
 def test_settings_and_nodes_are_the_runs(app):
