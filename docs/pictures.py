@@ -11,7 +11,8 @@ HERE = Path(__file__).parent / "pictures"
 HANSA = [sys.executable, "-c", "from hansa.conf.main import main; main()"]
 MADE = {
     "partition task=digits partition=dirichlet partition.alpha=0.1 clients=20 out=who.svg": {"partition": "who.svg"},
-    "simulate task=digits clients=80 rounds=20 devices=phones cohort.size=10 cohort.over=0.3 run_dir=phones": {
+    "simulate task=digits clients=80 rounds=40 client.epochs=5 devices=phones cohort.size=10 cohort.over=0.3 "
+    "run_dir=phones": {
         "timeline": "phones/timeline.svg",
         "virtual": "phones/virtual.svg",
     },
