@@ -80,13 +80,14 @@ class LinkFederation:
                 yield reply
             else:
                 yield from self._missing()
-            for client, why in wait.cut(self.clock()).items():
-                yield from self._cancel(client, why)
+            if cut := wait.cut(self.clock()):
+                yield from self._cancel(cut)
 
-    def _cancel(self, client: str, why: str) -> Iterator[Reply]:
-        for request_id in [i for i, name in self._of.items() if name == client]:
+    def _cancel(self, cut: Mapping[str, str]) -> Iterator[Reply]:
+        """Cancel what these clients were asked, for the reason that each one has."""
+        for request_id, client in [item for item in self._of.items() if item[1] in cut]:
             self.server.cancel(request_id, "the round goes on without this answer: it is too late.")
-            if (reply := self._failed(request_id, "Cancelled", why)) is not None:
+            if (reply := self._failed(request_id, "Cancelled", cut[client])) is not None:
                 yield reply
 
     def _submit(self, calls: Mapping[str, Call]) -> Iterator[Reply]:
