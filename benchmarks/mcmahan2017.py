@@ -43,7 +43,7 @@ class Cell:
 
 CELLS = (
     Cell("2NN, E=1, IID", "2nn", 1, "iid", 0.97, 87, (0.1, 0.2, 0.4), 200),
-    Cell("2NN, E=1, two shards", "2nn", 1, "shards", 0.97, 664, (0.05, 0.1, 0.2), 1200),
+    Cell("2NN, E=1, two shards", "2nn", 1, "shards", 0.97, 664, (0.1, 0.2, 0.4), 1200),
     Cell("CNN, E=5, IID", "cnn", 5, "iid", 0.99, 18, (0.05, 0.1, 0.2), 40),
 )
 LONG = Cell("CNN, E=5, two shards", "cnn", 5, "shards", 0.99, 206, (0.05, 0.1, 0.2), 400)
