@@ -15,15 +15,17 @@ from torch.utils.data import TensorDataset
 
 from hansa.fedclient.cache import Cache
 from hansa.fedclient.errors import SettingsError, stage
+from hansa.fedclient.nudge import Nudge, followed
 from hansa.fedclient.optimiser import Optimiser
 from hansa.fedclient.settings import Local
 from hansa.fedclient.tape import Tapes
 from hansa.fedtasks import Data, Task
 from hansa.fedtasks.evaluation import channels, forward, pick, sums
 from hansa.fedtasks.model import initial, layout, load, tensors
-from hansa.strategies import Context, Layout, Trained
+from hansa.strategies import Context, Layout, Plan, Trained
 from hansa.strategies.pipeline import Names
 from hansa.strategies.types import Array
+from hansa.strategies.work import PLAIN, row
 
 CACHED = 2**29
 """Bytes of clients' data that stay in memory after their first use."""
@@ -54,11 +56,13 @@ class TorchWork:
             self.model = initial(self.task, self.seed)
         self.layout = layout(self.task, self.model)
         self._start_Q = self.layout.pack(tensors(self.model), "private")
+        self._kinds = {entry.name: entry.kind for entry in self.layout.entries}
         for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(self._kind(name) in ("shared", "private"))
+            parameter.requires_grad_(self._kinds[name] in ("shared", "private"))
         self.model.to(self.settings.device)
         frozen = [entry.name for entry in self.layout.entries if entry.kind == "frozen"]
-        self._trained = [p for p in self.model.parameters() if p.requires_grad]
+        trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        self._names, self._trained = list(trained), list(trained.values())
         self._step = Tapes(self._gradients)
         plain = self.settings.device == "cpu" and not list(self.model.buffers())
         self._found = tensors(self.model) if plain else {}
@@ -72,13 +76,10 @@ class TorchWork:
     def private(self, names: Names) -> Array:
         return np.tile(self._start_Q, (len(names), 1))
 
-    def train(
-        self, model_P: Array, private_BQ: Array, names: Names, ctx: Context, correction_BP: Array | None = None
-    ) -> Trained:
-        corrections: Sequence[Array | None] = [None] * len(names) if correction_BP is None else list(correction_BP)
+    def train(self, model: Array, private_BQ: Array, names: Names, ctx: Context, plan: Plan = PLAIN) -> Trained:
         done = [
-            self._train(model_P, private_Q, name, ctx, correction_P)
-            for private_Q, name, correction_P in zip(private_BQ, names, corrections, strict=True)
+            self._train(row(model, i), private_Q, name, ctx, plan.of(i))
+            for i, (private_Q, name) in enumerate(zip(private_BQ, names, strict=True))
         ]
         delta, private, examples, loss, travel = zip(*done, strict=True)
         return Trained(
@@ -89,8 +90,11 @@ class TorchWork:
             travel_B=np.array(travel, np.float64),
         )
 
-    def evaluate(self, model_P: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
-        done = [self._evaluate(model_P, private_Q, name) for private_Q, name in zip(private_BQ, names, strict=True)]
+    def evaluate(self, model: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
+        done = [
+            self._evaluate(row(model, i), private_Q, name)
+            for i, (private_Q, name) in enumerate(zip(private_BQ, names, strict=True))
+        ]
         return {channel.name: np.stack([one[channel.name] for one in done]) for channel in channels(self.task)}
 
     def query(self, query: str, names: Names) -> dict[str, Array]:
@@ -127,8 +131,10 @@ class TorchWork:
         with stage("loading data"):
             return self.task.data(name)
 
-    def _kind(self, name: str) -> str:
-        return next(entry.kind for entry in self.layout.entries if entry.name == name)
+    def _cut(self, vector_P: Array) -> dict[str, Tensor]:
+        """Return tensors of shared parameters, in memory of their own where the model is."""
+        parts = self.layout.unpack(vector_P, "shared")
+        return {name: torch.from_numpy(np.array(part)).to(self.settings.device) for name, part in parts.items()}
 
     def _check_device(self) -> None:
         device = self.settings.device
@@ -137,7 +143,7 @@ class TorchWork:
             raise SettingsError(f"client.device={device}: this machine has none; use client.device=cpu.")
 
     def _train(
-        self, model_P: Array, private_Q: Array, name: str, ctx: Context, correction_P: Array | None
+        self, model_P: Array, private_Q: Array, name: str, ctx: Context, plan: Plan
     ) -> tuple[Array, Array, int, float, float]:
         examples = self.data(name).train
         count = len(examples)
@@ -147,26 +153,31 @@ class TorchWork:
         if self.task.train is not None or not self.model.training:  # it walks through all modules
             self.model.train()
         with stage("training"), _seeded(ctx.seed(name, "torch"), self.settings.device):
-            loss, travel = self._learn(examples, name, ctx, correction_P)
+            loss, travel = self._learn(examples, name, ctx, plan)
         after = self._tensors()
+        if plan.only == "private":
+            return np.zeros_like(model_P), self.layout.pack(after, "private"), count, loss, 0.0
         delta_P = self.layout.pack(after, "shared")
         delta_P -= model_P
-        return delta_P, self.layout.pack(after, "private"), count, loss, travel
+        return delta_P, private_Q if plan.only else self.layout.pack(after, "private"), count, loss, travel
 
-    def _learn(self, examples: Any, name: str, ctx: Context, correction_P: Array | None) -> tuple[float, float]:
+    def _learn(self, examples: Any, name: str, ctx: Context, plan: Plan) -> tuple[float, float]:
         """Train the loaded model in place; return the mean loss and the sum of the learning rates."""
         rng = ctx.learning(name, "batches")
         if self.task.train is not None:
             self.model.zero_grad()
             told = self.task.train(self.model, examples, self.settings, rng)
             return (forward(self.task, self.model, examples)[2] / len(examples) if told is None else float(told)), 0.0
-        optimiser = Optimiser(self._trained, self.settings, self.settings.rate(ctx.round))
-        nudge = Nudge.of(self.model, self.layout, correction_P, self.settings.proximal)
+        local = followed(self.settings, plan)
+        optimiser = Optimiser(self._trained, local, local.rate(ctx.round))
+        nudge = Nudge.of(
+            dict(zip(self._names, self._trained, strict=True)), self._kinds, plan, local.proximal, self._cut
+        )
         losses, sizes, travel = list[Any](), list[int](), 0.0
         with torch.no_grad():
-            for inputs, targets in self._batches(examples, rng):
+            for inputs, targets in self._batches(examples, local, rng):
                 loss, *gradients = self._step(inputs, targets, *self._trained)
-                optimiser.step(nudge(gradients))
+                optimiser.step(nudge(gradients, self._trained))
                 losses.append(loss)
                 sizes.append(targets.shape[0])
                 travel += optimiser.rate
@@ -178,11 +189,11 @@ class TorchWork:
             loss = self.task.loss(self.model(inputs), targets)
             return loss.detach(), *torch.autograd.grad(loss, trained, allow_unused=True)
 
-    def _batches(self, examples: Any, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        count, steps = len(examples), self.settings.steps
-        size = self.settings.batch_size or count
+    def _batches(self, examples: Any, local: Local, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        count, steps = len(examples), local.steps
+        size = local.batch_size or count
         at_once = size * (AHEAD if type(examples) is TensorDataset else 1)
-        passes = itertools.count() if steps else range(self.settings.epochs)
+        passes = itertools.count() if steps else range(local.epochs)
         orders = (rng.permutation(count) for _ in passes)
         rows = (order[start : start + at_once] for order in orders for start in range(0, count, at_once))
         blocks = (pick(examples, some, self.settings.device) for some in rows)
@@ -236,45 +247,3 @@ def _seeded(seed: int, device: str) -> Iterator[None]:
 def _block(rows: Sequence[Array]) -> Array:
     """Put rows below each other; one alone is not copied, for it may be as large as the model."""
     return rows[0][None] if len(rows) == 1 else np.stack(rows)
-
-
-@dataclass
-class Nudge:
-    """What is added to the gradients of shared parameters: a correction, and mu times the way from the start."""
-
-    pieces: list[tuple[int, nn.Parameter, Tensor | None, Tensor | None]]
-    proximal: float
-
-    @classmethod
-    def of(cls, model: nn.Module, lay: Layout, correction_P: Array | None, proximal: float) -> Nudge:
-        if correction_P is None and not proximal:
-            return cls([], proximal)
-        parts = {} if correction_P is None else lay.unpack(correction_P, "shared")
-        shared = {entry.name for entry in lay.entries if entry.kind == "shared"}
-        trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-        pieces = [
-            (
-                place,
-                parameter,
-                torch.from_numpy(np.array(parts[name])).to(parameter.device) if name in parts else None,
-                parameter.detach().clone() if proximal else None,
-            )
-            for place, (name, parameter) in enumerate(trained)
-            if name in shared and (name in parts or proximal)
-        ]
-        return cls(pieces, proximal)
-
-    def __call__(self, gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
-        """Return the gradients with what is added to them; in place would count twice where two are one tensor."""
-        if not self.pieces:
-            return gradients
-        nudged = list(gradients)
-        for place, parameter, correction, start in self.pieces:
-            if (gradient := nudged[place]) is None:
-                continue
-            if correction is not None:
-                gradient = gradient + correction
-            if start is not None:
-                gradient = gradient + self.proximal * (parameter.detach() - start)
-            nudged[place] = gradient
-        return nudged

@@ -8,8 +8,8 @@ bit. What cannot be put side by side is refused by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -18,14 +18,16 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from hansa.fedclient.errors import stage
+from hansa.fedclient.nudge import Nudge, followed
 from hansa.fedclient.optimiser import Optimiser
 from hansa.fedclient.tape import Tapes
 from hansa.fedclient.torch_work import TorchWork
 from hansa.simulations.errors import EngineError
 from hansa.simulations.schedule import Batch, Schedule
-from hansa.strategies import Context, Trained
+from hansa.strategies import Context, Plan, Trained
 from hansa.strategies.pipeline import Names
 from hansa.strategies.types import Array
+from hansa.strategies.work import PLAIN
 
 COUPLED = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RNNBase)
 
@@ -37,36 +39,37 @@ class VectorisedWork(TorchWork):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check()
-        self._names = [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
         self._full, self._padded = self._tapes(self._mean, 2), self._tapes(self._weighted, 3)
 
-    def train(
-        self, model_P: Array, private_BQ: Array, names: Names, ctx: Context, correction_BP: Array | None = None
-    ) -> Trained:
+    def train(self, model: Array, private_BQ: Array, names: Names, ctx: Context, plan: Plan = PLAIN) -> Trained:
         with stage("training"), torch.no_grad():
-            return self._train_block(model_P, private_BQ, names, ctx, correction_BP)
+            return self._train_block(model, private_BQ, names, ctx, plan)
 
-    def _train_block(
-        self, model_P: Array, private_BQ: Array, names: Names, ctx: Context, correction_BP: Array | None
-    ) -> Trained:
+    def _train_block(self, model: Array, private_BQ: Array, names: Names, ctx: Context, plan: Plan) -> Trained:
         examples = [self._in_memory(name) for name in names]
-        counts = [len(some) for some in examples]
-        schedule = Schedule.of(counts, self.settings, names, ctx)
+        counts, local = [len(some) for some in examples], followed(self.settings, plan)
+        schedule = Schedule.of(counts, local, names, ctx)
         order_B = schedule.order_B
         self.model.train()
-        stacked = self._stacked(model_P, private_BQ[order_B])
-        starts = [tensor.clone() for tensor in stacked] if self.settings.proximal else []
-        pushes = self._pushes(None if correction_BP is None else correction_BP[order_B])
-        rate, loss_B = self.settings.rate(ctx.round), np.zeros(len(names))
-        optimiser = Optimiser(stacked, self.settings, rate)
+        model_BP = np.broadcast_to(model, (len(names), model.shape[-1]))
+        stacked = self._stacked(model_BP[order_B], private_BQ[order_B])
+
+        def cut(vector: Array) -> dict[str, Tensor]:
+            return self._cut_block(np.broadcast_to(vector, model_BP.shape)[order_B], "shared")
+
+        nudge = Nudge.of(dict(zip(self._names, stacked, strict=True)), self._kinds, plan, local.proximal, cut)
+        rate, loss_B = local.rate(ctx.round), np.zeros(len(names))
+        optimiser = Optimiser(stacked, local, rate)
         for batch in schedule.batches(examples):
             active = len(batch.sizes_B)
             optimiser.narrow(active)
+            nudge = nudge.narrow(active)
             now = [tensor[:active] for tensor in stacked]
             losses_B, *gradients = self._block_step(batch, now)
-            optimiser.step(self._nudged(gradients, now, pushes, starts))
+            optimiser.step(nudge(gradients, now))
             loss_B[:active] += cast(Tensor, losses_B).numpy() * batch.sizes_B
-        return self._trained_block(model_P, private_BQ, stacked, schedule, counts, loss_B, rate)
+        trained = self._trained_block(model_BP, private_BQ, stacked, schedule, counts, loss_B, rate)
+        return trained if plan.only != "private" else replace(trained, travel_B=np.zeros(len(names)))
 
     def _block_step(self, batch: Batch, now: Sequence[Tensor]) -> Sequence[Tensor | None]:
         """Return all clients' losses and gradients of a step."""
@@ -103,54 +106,24 @@ class VectorisedWork(TorchWork):
         named = dict(zip(self._names, trained, strict=True))
         return cast(Tensor, torch.func.functional_call(self.model, named, (inputs,)))
 
-    def _stacked(self, model_P: Array, private_BQ: Array) -> list[Tensor]:
+    def _stacked(self, model_BP: Array, private_BQ: Array) -> list[Tensor]:
         """Return each trained tensor for all clients, (B, ...)."""
-        many = len(private_BQ)
-        shared, found = self.layout.unpack(model_P, "shared"), dict[str, Tensor]()
-        for name, value in shared.items():
-            found[name] = torch.from_numpy(np.array(value)).expand(many, *value.shape).clone()
-        for name, parts in self._cut(private_BQ, "private").items():
-            found[name] = torch.from_numpy(parts)
+        found = self._cut_block(model_BP, "shared") | self._cut_block(private_BQ, "private")
         return [found[name] for name in self._names]
 
-    def _cut(self, vectors: Array, kind: str) -> dict[str, Array]:
+    def _cut_block(self, vectors: Array, kind: str) -> dict[str, Tensor]:
         """Cut vectors (B, ...) into tensors with B in front."""
         found, at = {}, 0
         for entry in self.layout.entries:
             if entry.kind == kind:
                 size = int(np.prod(entry.shape, dtype=np.int64))
-                found[entry.name] = np.array(vectors[:, at : at + size]).reshape(len(vectors), *entry.shape)
-                at += size
+                part = np.array(vectors[:, at : at + size]).reshape(len(vectors), *entry.shape)
+                found[entry.name], at = torch.from_numpy(part), at + size
         return found
-
-    def _pushes(self, correction_BP: Array | None) -> dict[str, Tensor]:
-        cut = {} if correction_BP is None else self._cut(correction_BP, "shared")
-        return {name: torch.from_numpy(value) for name, value in cut.items()}
-
-    def _nudged(
-        self,
-        gradients: Sequence[Tensor | None],
-        now: Sequence[Tensor],
-        pushes: Mapping[str, Tensor],
-        starts: Sequence[Tensor],
-    ) -> Sequence[Tensor | None]:
-        """Return the gradients, to those of shared tensors the corrections and the pull to the start added."""
-        if not pushes and not starts:
-            return gradients
-        nudged = list(gradients)
-        for place, (name, gradient) in enumerate(zip(self._names, gradients, strict=True)):
-            if gradient is None or self._kind(name) != "shared":
-                continue
-            if name in pushes:
-                gradient = gradient + pushes[name][: len(gradient)]
-            if starts:
-                gradient = gradient + self.settings.proximal * (now[place] - starts[place][: len(gradient)])
-            nudged[place] = gradient
-        return nudged
 
     def _trained_block(
         self,
-        model_P: Array,
+        model_BP: Array,
         private_BQ: Array,
         stacked: Sequence[Tensor],
         schedule: Schedule,
@@ -159,7 +132,7 @@ class VectorisedWork(TorchWork):
         rate: float,
     ) -> Trained:
         many = len(private_BQ)
-        delta_BP, after_BQ = np.zeros((many, len(model_P)), np.float32), private_BQ.copy()
+        delta_BP, after_BQ = np.zeros(model_BP.shape, np.float32), private_BQ.copy()
         there = dict(zip(self._names, stacked, strict=True))
         at = {"shared": 0, "private": 0}
         for entry in self.layout.entries:
@@ -169,7 +142,7 @@ class VectorisedWork(TorchWork):
                 if entry.name in there:
                     value_BN = there[entry.name].reshape(many, size).numpy()
                     if entry.kind == "shared":
-                        delta_BP[schedule.order_B, where] = value_BN - model_P[where]
+                        delta_BP[schedule.order_B, where] = value_BN - model_BP[schedule.order_B, where]
                     else:
                         after_BQ[schedule.order_B, where] = value_BN
         back_B = np.argsort(schedule.order_B)

@@ -18,7 +18,7 @@ from hansa.strategies.questions import Evaluation, Question
 from hansa.strategies.scaffold import Scaffold
 from hansa.strategies.spec import WEIGHT, Channel, Cohort, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State, Strategy
-from hansa.strategies.work import ClientWork, LocalTraining, Trained, Trainer, Work
+from hansa.strategies.work import ClientWork, LocalTraining, Plan, Trained, Trainer, Work
 
 __all__ = [
     "WEIGHT",
@@ -38,6 +38,7 @@ __all__ = [
     "LocalTraining",
     "Median",
     "Pipeline",
+    "Plan",
     "Problem",
     "Quantise",
     "Question",

@@ -15,7 +15,7 @@ from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Trainer, Work
+from hansa.strategies.work import PRIVATE, Plan, Trainer, Work
 
 TRAIN = "train.scaffold"
 CONTROL = "scaffold"
@@ -34,8 +34,8 @@ class ScaffoldTraining(Work):
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        correction_BP = payload["control"] - states[CONTROL]
-        trained = trainer.train(payload["model"], states[PRIVATE], names, ctx, correction_BP)
+        plan = Plan(correction=payload["control"] - states[CONTROL])
+        trained = trainer.train(payload["model"], states[PRIVATE], names, ctx, plan)
         travel_B1 = np.maximum(trained.travel_B, 1e-30)[:, None].astype(np.float32)
         change_BP = np.where(trained.travel_B[:, None] > 0, -payload["control"] - trained.delta_BP / travel_B1, 0)
         parts = {"delta": trained.delta_BP, "control": change_BP, "loss": trained.loss_B}

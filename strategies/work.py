@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
 
 from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names
@@ -25,20 +27,53 @@ class Trained:
     travel_B: Array
 
 
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How an algorithm wants local training to go; without settings, as the client's own say.
+
+    ``correction`` is added to every gradient of the shared parameters x, and ``proximal`` mu adds mu (x - ``anchor``),
+    whose anchor is by default where training starts. Both are (P,), or (B, P) where clients differ. ``rate`` multiplies
+    the client's learning rate; ``epochs`` or ``steps`` take the place of its own. With ``only`` "shared" or "private"
+    parameters are trained alone.
+    """
+
+    correction: Array | None = None
+    proximal: float = 0.0
+    anchor: Array | None = None
+    rate: float = 1.0
+    epochs: int | None = None
+    steps: int | None = None
+    only: Literal["", "shared", "private"] = ""
+
+    def of(self, client: int) -> Plan:
+        """Return the plan of one client of a block, whose arrays are (P,)."""
+        correction, anchor = (None if v is None else row(v, client) for v in (self.correction, self.anchor))
+        return replace(self, correction=correction, anchor=anchor)
+
+
+PLAIN = Plan()
+
+
+def row(value: Array, client: int) -> Array:
+    """Return one client's part of what is (P,) for all, or (B, P)."""
+    return value if value.ndim == 1 else np.asarray(value[client])
+
+
 class Trainer(Protocol):
-    """What a place can do with a model and the data of the clients that live there."""
+    """What a place can do with a model and the data of the clients that live there.
+
+    A model is (P,) for all clients, or (B, P).
+    """
 
     def private(self, names: Names) -> Array:
         """Return the private parameters private_BQ of a client that never trained."""
         ...
 
-    def train(
-        self, model_P: Array, private_BQ: Array, names: Names, ctx: Context, correction_BP: Array | None = None
-    ) -> Trained:
-        """Train from shared parameters; ``correction_BP`` is added to every gradient of a client."""
+    def train(self, model: Array, private_BQ: Array, names: Names, ctx: Context, plan: Plan = PLAIN) -> Trained:
+        """Train from shared and private parameters, by a plan."""
         ...
 
-    def evaluate(self, model_P: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
+    def evaluate(self, model: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
         """Return the sums behind each metric on local test data, channels of shape (B, *shape)."""
         ...
 

@@ -11,7 +11,7 @@ from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names
 from hansa.strategies.spec import Channel
 from hansa.strategies.types import Array
-from hansa.strategies.work import Trained
+from hansa.strategies.work import PLAIN, Plan, Trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,26 +67,34 @@ class Quadratic:
     def private(self, names: Names) -> Array:
         return np.zeros((len(names), self.personal), np.float32)
 
-    def train(
-        self, model_P: Array, private_BQ: Array, names: Names, ctx: Context, correction_BP: Array | None = None
-    ) -> Trained:
+    def train(self, model: Array, private_BQ: Array, names: Names, ctx: Context, plan: Plan = PLAIN) -> Trained:
         pull_B1, target_BP = self._data(names)
-        noise_BKP = self.noise * np.stack([self._noise(name, ctx) for name in names])
-        x_BP, push = np.repeat(model_P[None], len(names), axis=0), 0.0 if correction_BP is None else correction_BP
-        for step in range(self.steps):
-            gradient_BP = pull_B1 * (x_BP - target_BP) + noise_BKP[:, step] + push
-            x_BP = x_BP - self.rate * gradient_BP
+        steps, rate = plan.steps or self.steps * (plan.epochs or 1), self.rate * plan.rate
+        start_BP = np.broadcast_to(model, target_BP.shape)
+        shared, private = plan.only in ("", "shared"), plan.only in ("", "private")
+        private_BQ = private_BQ + private * rate * pull_B1 * (target_BP[:, : self.personal] - private_BQ)
+        x_BP = self._trained(start_BP, names, ctx, plan, steps, rate) if shared else start_BP
         return Trained(
-            delta_BP=x_BP - model_P,
-            private_BQ=private_BQ + self.rate * pull_B1 * (target_BP[:, : self.personal] - private_BQ),
+            delta_BP=x_BP - start_BP,
+            private_BQ=private_BQ,
             examples_B=self.examples_N[self._rows(names)],
             loss_B=self._loss(x_BP, names),
-            travel_B=np.full(len(names), self.steps * self.rate),
+            travel_B=np.full(len(names), shared * steps * rate),
         )
 
-    def evaluate(self, model_P: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
+    def _trained(self, x_BP: Array, names: Names, ctx: Context, plan: Plan, steps: int, rate: float) -> Array:
+        pull_B1, target_BP = self._data(names)
+        noise_BSP = self.noise * np.stack([self._noise(name, ctx, steps) for name in names])
+        anchor = x_BP if plan.anchor is None else plan.anchor
+        push = 0.0 if plan.correction is None else plan.correction
+        for step in range(steps):
+            gradient_BP = pull_B1 * (x_BP - target_BP) + noise_BSP[:, step] + push + plan.proximal * (x_BP - anchor)
+            x_BP = x_BP - rate * gradient_BP
+        return x_BP
+
+    def evaluate(self, model: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
         """Return METRICS, with the private parameters in the place of the model's first."""
-        x_BP = np.repeat(model_P[None], len(names), axis=0)
+        x_BP = np.broadcast_to(model, (len(names), self.parameters)).copy()
         x_BP[:, : self.personal] = private_BQ
         examples_B = self.examples_N[self._rows(names)]
         return {"loss": examples_B * self._loss(x_BP, names), "examples": examples_B}
@@ -102,9 +110,9 @@ class Quadratic:
     def _data(self, names: Names) -> tuple[Array, Array]:
         return self.pull_N[self._rows(names), None], self.target_NP[self._rows(names)]
 
-    def _noise(self, name: str, ctx: Context) -> Array:
+    def _noise(self, name: str, ctx: Context, steps: int) -> Array:
         """Gradient noise of a client, shape (steps, P): keyed by its name, so that no batching or order moves it."""
-        return ctx.learning(name, "noise").standard_normal((self.steps, self.parameters)).astype(np.float32)
+        return ctx.learning(name, "noise").standard_normal((steps, self.parameters)).astype(np.float32)
 
     def _loss(self, x_BP: Array, names: Names) -> Array:
         pull_B1, target_BP = self._data(names)

@@ -16,7 +16,7 @@ from hansa.fedclient import Local
 from hansa.fedclient.errors import SettingsError, StageFailed
 from hansa.fedclient.torch_work import TorchWork
 from hansa.fedtasks import Auc, Data, Moments, Standardise, Task
-from hansa.strategies import Context
+from hansa.strategies import Context, Plan
 
 CTX = Context(round=1, public=b"public", own=b"own")
 NAMES = ("east", "north", "south")
@@ -103,9 +103,9 @@ def start(there):
     return there.layout.pack({k: v.numpy().copy() for k, v in there.model.state_dict().items()}, "shared")
 
 
-def train(there, names=NAMES, ctx=CTX, correction_BP=None):
+def train(there, names=NAMES, ctx=CTX, **plan):
     model_P = start(TorchWork(there.task, there.settings, there.seed))
-    return there.train(model_P, there.private(names), names, ctx, correction_BP)
+    return there.train(model_P, there.private(names), names, ctx, Plan(**plan))
 
 
 def evaluate(there):
@@ -213,7 +213,7 @@ def test_corrections_reach_the_parameters_and_not_the_buffers():
     plain, pushed = work(Scaled, batch_size=0, lr=0.5), work(Scaled, batch_size=0, lr=0.5)
     size = plain.layout.size("shared")
     push = np.arange(1, 1 + 2 * size, dtype=np.float32).reshape(2, size)
-    without, with_push = train(plain, NAMES[:2]), train(pushed, NAMES[:2], correction_BP=push)
+    without, with_push = train(plain, NAMES[:2]), train(pushed, NAMES[:2], correction=push)
     gap_BP = without.delta_BP - with_push.delta_BP
     buffer = plain.layout.size("shared") - 1
     assert plain.layout.entries[-1].name == "1.batches"

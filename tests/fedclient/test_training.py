@@ -16,7 +16,7 @@ from hansa.fedclient.settings import Local
 from hansa.fedclient.torch_work import TorchWork, traits
 from hansa.fedtasks import Data, Task
 from hansa.simulations.vectorised_work import VectorisedWork
-from hansa.strategies import Context
+from hansa.strategies import Context, Plan
 
 CTX = Context(round=1, public=b"p", own=b"o")
 NAMES = ("north", "south")
@@ -51,10 +51,10 @@ def start(there):
     return there.layout.pack({k: v.numpy().copy() for k, v in there.model.state_dict().items()}, "shared")
 
 
-def train(there, names=NAMES, ctx=CTX, **more):
-    return there.train(
-        more.pop("model_P", np.full(there.layout.size("shared"), 0.1, "f4")), there.private(names), names, ctx, **more
-    )
+def train(there, names=NAMES, ctx=CTX, model=None, private_BQ=None, **plan):
+    model = np.full(there.layout.size("shared"), 0.1, "f4") if model is None else model
+    private_BQ = there.private(names) if private_BQ is None else private_BQ
+    return there.train(model, private_BQ, names, ctx, Plan(**plan))
 
 
 @pytest.mark.parametrize(
@@ -143,19 +143,68 @@ class Doubled(Lines):
 def test_gradients_that_are_one_tensor_are_corrected_once(kind):
     there = kind(Doubled(), Local(lr=0.5, batch_size=0, steps=4), 1)
     push = np.array([[0.25, -0.5, 2.0, 4.0]] * 2, "f4")
-    gap = train(there).delta_BP - train(there, correction_BP=push).delta_BP
-    alone = train(there, correction_BP=push * [1, 1, 0, 0]).delta_BP
+    gap = train(there).delta_BP - train(there, correction=push).delta_BP
+    alone = train(there, correction=push * [1, 1, 0, 0]).delta_BP
     assert np.abs(gap).max() > 1
     summed = there.settings.lr * there.settings.steps * push
     np.testing.assert_allclose(gap[:, :2] - gap[:, 2:], summed[:, :2] - summed[:, 2:], atol=1e-4)
     np.testing.assert_allclose(alone[:, :2] - alone[:, 2:], -summed[:, :2], atol=1e-4)
 
 
+class Personal(Plain):
+    private = ("bias",)
+
+
+@pytest.mark.parametrize("kind", [TorchWork, VectorisedWork])
+def test_a_plan_takes_the_place_of_the_clients_own_settings(kind):
+    there = kind(Plain(), Local(lr=0.2, batch_size=5, epochs=3), 1)
+    assert train(there).travel_B.tolist() == pytest.approx([0.2 * 12] * 2)
+    assert train(there, epochs=1).travel_B.tolist() == pytest.approx([0.2 * 4] * 2)
+    assert train(there, steps=5).travel_B.tolist() == pytest.approx([0.2 * 5] * 2)
+    assert train(there, steps=5, rate=0.5).travel_B.tolist() == pytest.approx([0.1 * 5] * 2)
+    alone = train(kind(Plain(), Local(lr=0.1, batch_size=5, steps=5), 1))
+    np.testing.assert_allclose(train(there, steps=5, rate=0.5).delta_BP, alone.delta_BP, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [TorchWork, VectorisedWork])
+def test_a_plan_pulls_to_an_anchor_from_wherever_each_client_starts(kind):
+    there = kind(Plain(), Local(lr=0.1, batch_size=0), 1)
+    start_BP = np.stack([np.full(8, 0.5, "f4"), np.full(8, -0.5, "f4")])
+    anchor_BP = np.stack([np.zeros(8, "f4"), np.ones(8, "f4")])
+    free = train(there, model=start_BP, steps=1).delta_BP
+    pulled = train(there, model=start_BP, steps=1, proximal=2.0, anchor=anchor_BP).delta_BP
+    np.testing.assert_allclose(pulled, free - 0.1 * 2.0 * (start_BP - anchor_BP), atol=1e-6)
+    common = train(there, model=start_BP, steps=1, proximal=2.0, anchor=anchor_BP[1]).delta_BP
+    np.testing.assert_allclose(common, free - 0.1 * 2.0 * (start_BP - anchor_BP[1]), atol=1e-6)
+    home = train(there, model=start_BP, steps=1, proximal=2.0).delta_BP
+    np.testing.assert_allclose(home, free, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", [TorchWork, VectorisedWork])
+def test_a_plan_trains_shared_or_private_parameters_alone(kind):
+    there = kind(Personal(), Local(lr=0.1, batch_size=0, steps=3), 1)
+    both, shared, private = train(there), train(there, only="shared"), train(there, only="private")
+    start_BQ = there.private(NAMES)
+    assert np.abs(both.delta_BP).min() > 0 and np.abs(both.private_BQ - start_BQ).min() > 0
+    assert np.abs(shared.delta_BP).min() > 0 and np.array_equal(shared.private_BQ, start_BQ)
+    assert not private.delta_BP.any() and np.abs(private.private_BQ - start_BQ).min() > 0
+    assert shared.travel_B.tolist() == pytest.approx([0.3, 0.3]) and private.travel_B.tolist() == [0, 0]
+
+
+def test_evaluation_takes_a_model_for_each_client():
+    there = work(Plain())
+    model_BP = np.stack([np.full(8, 0.1, "f4"), np.arange(8, dtype="f4")])
+    both = there.evaluate(model_BP, there.private(NAMES), NAMES)
+    for i, name in enumerate(NAMES):
+        alone = there.evaluate(model_BP[i], there.private((name,)), (name,))
+        assert {key: value[i].tolist() for key, value in both.items()} == {k: v[0].tolist() for k, v in alone.items()}
+
+
 def test_corrections_are_added_to_gradients_and_proximal_pulls_back():
     once = {"batch_size": 0, "epochs": 1}
     plain, corrected = work(Plain(), **once), work(Plain(), **once)
     push = np.arange(8, dtype=np.float32)[None]
-    gap = train(plain, ("north",)).delta_BP - train(corrected, ("north",), correction_BP=push).delta_BP
+    gap = train(plain, ("north",)).delta_BP - train(corrected, ("north",), correction=push).delta_BP
     assert np.allclose(gap, 0.1 * push, atol=1e-6)
     far, near = (work(Plain(), batch_size=0, epochs=50, proximal=mu) for mu in (0.0, 10.0))
     assert np.linalg.norm(train(near, ("north",)).delta_BP) < 0.3 * np.linalg.norm(train(far, ("north",)).delta_BP)

@@ -19,7 +19,7 @@ from hansa.fedclient.torch_work import TorchWork
 from hansa.fedtasks import Data, Task
 from hansa.simulations.errors import EngineError
 from hansa.simulations.vectorised_work import VectorisedWork
-from hansa.strategies import Context
+from hansa.strategies import Context, Plan
 
 NAMES = ("bergen", "bruges", "danzig", "riga", "visby")
 TOLERANCE = 1e-5
@@ -107,7 +107,7 @@ def trained(kind, task, correction=False, names=NAMES, **settings):
     rng = np.random.default_rng(3)
     push_BP = rng.normal(size=(len(names), len(model_P))).astype(np.float32) if correction else None
     private_BQ = work.private(names) + rng.normal(size=(len(names), 1)).astype(np.float32)
-    return work.train(model_P, private_BQ, names, ctx, push_BP)
+    return work.train(model_P, private_BQ, names, ctx, Plan(correction=push_BP))
 
 
 SETTINGS = [

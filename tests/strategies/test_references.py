@@ -90,6 +90,7 @@ def test_noise_is_keyed_by_client_and_round():
     first, again, other = (laws.play(FedAvg(), world, 2, seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(first.model_P, again.model_P) and not np.array_equal(first.model_P, other.model_P)
     ctx = laws.pieces.context("client", 0)
-    draws = [world._noise(name, c) for name in world.names for c in (ctx, replace(ctx, round=2))]
+    draws = [world._noise(name, c, 4) for name in world.names for c in (ctx, replace(ctx, round=2))]
     assert len({draw.tobytes() for draw in draws}) == len(draws)
-    assert np.array_equal(world._noise("c00", ctx), world._noise("c00", replace(ctx, request=3, own=b"other")))
+    again = world._noise("c00", replace(ctx, request=3, own=b"other"), 4)
+    assert np.array_equal(world._noise("c00", ctx, 4), again)
