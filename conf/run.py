@@ -67,9 +67,15 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
             f"strategy {choices['strategy']} has no field 'pipeline', so that the settings of pipeline would do "
             "nothing: add 'pipeline: tuple[Transform, ...] = (Bound(),)' to it, or leave them as they are."
         )
-    work = TorchWork(task, local, values["seed"])
+    work = TorchWork(task, local, values["seed"], values["private"])
     cohort = Cohort(expected=policy.size or policy.max, max=policy.max, min=policy.min)
-    problem = Problem(parameters=work.layout.size("shared"), cohort=cohort, training=traits(task, local))
+    problem = Problem(
+        parameters=work.layout.size("shared"),
+        cohort=cohort,
+        training=traits(task, local),
+        private=work.layout.size("private"),
+        metrics=channels(task),
+    )
     questions = [(Question(query=query.name, channels=query.channels()), query) for query in task.queries]
     evaluation = _evaluation(values["evaluation"], task)
     endpoints = {**strategy.endpoints(problem), **evaluation.endpoints(cohort)}

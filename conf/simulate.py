@@ -32,7 +32,7 @@ from hansa.simulations.engines import Engines
 from hansa.simulations.states import SharedStates
 from hansa.strategies.keys import from_seed
 
-PATIENCE = 10.0
+PATIENCE = 1.0
 """Seconds until results are on the disk for certain; what a simulation lost by a power cut can be had again."""
 
 

@@ -42,11 +42,15 @@ def traits(task: Task, settings: Local) -> frozenset[str]:
 
 @dataclass
 class TorchWork:
-    """Implements ``strategies.Trainer`` for the clients whose data this place can read."""
+    """Implements ``strategies.Trainer`` for the clients whose data this place can read.
+
+    ``private_patterns`` name the tensors that each client keeps to itself, in place of the task's.
+    """
 
     task: Task
     settings: Local
     seed: int
+    private_patterns: Sequence[str] | None = None
     model: nn.Module = field(init=False)
     layout: Layout = field(init=False)
 
@@ -54,7 +58,7 @@ class TorchWork:
         self._check_device()
         with stage("building the model"):
             self.model = initial(self.task, self.seed)
-        self.layout = layout(self.task, self.model)
+        self.layout = layout(self.task, self.model, self.private_patterns)
         self._start_Q = self.layout.pack(tensors(self.model), "private")
         self._kinds = {entry.name: entry.kind for entry in self.layout.entries}
         for name, parameter in self.model.named_parameters():

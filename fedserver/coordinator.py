@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from hansa.fedserver.records import RoundRecord, Values, Watcher
 from hansa.strategies import Cohort, Released, Request, Round, RoundLost, State
 from hansa.strategies.keys import from_seed
 from hansa.strategies.pipeline import Names
+from hansa.strategies.questions import PERSONAL
 from hansa.strategies.types import Array
 
 Result = TypeVar("Result")
@@ -168,13 +169,24 @@ class Coordinator:
         except RoundLost:
             record.metrics["loss"] = None
             return
-        record.metrics |= self._values({name: released.total(name) for name in released.sums})
+        record.metrics |= self._values(_totals(released))
+        record.metrics |= self._personal(record, names)
         if self.job.evaluation.by_client:
             for name, group in zip(released.names, np.flatnonzero(released.count_G), strict=True):
                 record.clients[name] = self._values({channel: s[group] for channel, s in released.sums.items()})
         if self.server_sums is not None:
             values = self._values(self.server_sums(self.state["model"], self.fitted))
             record.metrics |= {f"server_{name}": value for name, value in values.items()}
+
+    def _personal(self, record: RoundRecord, names: Names) -> Values:
+        """Evaluate what each client makes of the model, where the strategy has that."""
+        if PERSONAL not in self.job.endpoints:
+            return {}
+        try:
+            released, _ = self._play(replace(self.job.evaluation, endpoint=PERSONAL).round(self.state), record, names)
+        except RoundLost:
+            return {"personal_loss": None}
+        return {f"personal_{name}": value for name, value in self._values(_totals(released)).items()}
 
     def _values(self, sums: Mapping[str, Array]) -> Values:
         """Turn sums into metrics; where nobody has test data there are none."""
@@ -203,3 +215,7 @@ class Coordinator:
         if request.to == "everyone":
             return self.federation.population()
         return {"cohort": names, "counted": counted}[request.to] if isinstance(request.to, str) else request.to
+
+
+def _totals(released: Released) -> dict[str, Array]:
+    return {name: released.total(name) for name in released.sums}

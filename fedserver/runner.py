@@ -63,6 +63,7 @@ class Runner:
                         self._saved = self._parameters()
                     self.view.closed(record)
                     self._check_target(record)
+                self._save()
         except KeyboardInterrupt:
             stopped = "interrupted"
             raise
@@ -75,12 +76,16 @@ class Runner:
     def _end(self, stopped: str, seconds: float) -> None:
         """Write the summary, of the model that is on disk. After an error it is that error which is told."""
         failed = stopped != "finished"
-        with contextlib.suppress(*[RecordError] * failed):
-            self.directory.model(self.coordinator.tensors())
-            self._saved = self._parameters()
+        if failed:
+            with contextlib.suppress(RecordError):
+                self._save()
         self.summary = self._summary(stopped, seconds)
         with contextlib.suppress(*[RecordError] * failed):
             self.directory.summary(self.summary)
+
+    def _save(self) -> None:
+        self.directory.model(self.coordinator.tensors())
+        self._saved = self._parameters()
 
     def _summary(self, stopped: str, seconds: float) -> dict[str, Any]:
         job, records = self.coordinator.job, self.directory.records

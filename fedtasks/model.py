@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import nn
 
 from hansa.fedtasks.task import Task
+from hansa.strategies import LayoutError
 from hansa.strategies.keys import from_seed
 from hansa.strategies.layout import Kind, Layout
 from hansa.strategies.types import Array
@@ -24,10 +27,27 @@ def tensors(model: nn.Module) -> dict[str, Array]:
     return {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
 
 
-def layout(task: Task, model: nn.Module) -> Layout:
-    """Lay out the model as the task asks; raises LayoutError."""
+NORMS = "norms"
+"""Among patterns of names: all tensors of normalisation layers."""
+NORMALISING = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def layout(task: Task, model: nn.Module, private: Sequence[str] | None = None) -> Layout:
+    """Lay out the model as the task asks, or with other ``private`` patterns; raises LayoutError."""
     fitted = [name for query in task.queries for name in query.sets]
-    return Layout.of(tensors(model), private=task.private, frozen=task.frozen, fitted=fitted)
+    patterns = task.private if private is None else private
+    names = [name for pattern in patterns for name in _meant(pattern, model)]
+    return Layout.of(tensors(model), private=names, frozen=task.frozen, fitted=fitted)
+
+
+def _meant(pattern: str, model: nn.Module) -> list[str]:
+    if pattern != NORMS:
+        return [pattern]
+    layers = [name for name, layer in model.named_modules() if isinstance(layer, NORMALISING)]
+    names = [f"{layer}.{name}" for layer in layers for name in model.get_submodule(layer).state_dict()]
+    if not names:
+        raise LayoutError("private=[norms]: the model has no normalisation layer: name tensors, such as ['4.*'].")
+    return names
 
 
 def load(model: nn.Module, lay: Layout, vector: Array, kind: Kind) -> None:

@@ -130,7 +130,7 @@ class Engines:
     def _side_by_side(self) -> Site:
         """The site that trains blocks; what a trial reads and records serves the workers that are forked later."""
         work = self.site.work
-        block = VectorisedWork(work.task, work.settings, work.seed)
+        block = VectorisedWork(work.task, work.settings, work.seed, work.private_patterns)
         block.data = work.data
         return dataclasses.replace(self.site, work=block)
 

@@ -8,8 +8,15 @@ This package is pure: numpy in, numpy out; no Flower, no torch, no clock, no dis
 from hansa.strategies.aggregate import Aggregator, Released, Totals, median, single
 from hansa.strategies.bound import Bound
 from hansa.strategies.coordinate_median import Median
+from hansa.strategies.ditto import Ditto
 from hansa.strategies.errors import CompositionError, LayoutError, RoundLost, StrategyError, SumError
 from hansa.strategies.fedavg import FedAvg
+from hansa.strategies.fedcm import FedCM
+from hansa.strategies.feddyn import FedDyn
+from hansa.strategies.fedper import FedPer
+from hansa.strategies.fedprox import FedProx
+from hansa.strategies.fedrep import FedRep
+from hansa.strategies.fine_tuning import FineTuning
 from hansa.strategies.keys import Context
 from hansa.strategies.layout import Layout
 from hansa.strategies.pipeline import Pipeline, Transform, compose
@@ -33,6 +40,13 @@ __all__ = [
     "Evaluation",
     "FedAvg",
     "Flow",
+    "FineTuning",
+    "FedRep",
+    "FedPer",
+    "FedProx",
+    "FedDyn",
+    "FedCM",
+    "Ditto",
     "Layout",
     "LayoutError",
     "LocalTraining",

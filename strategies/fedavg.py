@@ -11,7 +11,7 @@ from hansa.strategies.pipeline import Transform, compose
 from hansa.strategies.spec import WEIGHT, Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array
-from hansa.strategies.work import LocalTraining
+from hansa.strategies.work import ClientWork, LocalTraining
 
 TRAIN = "train.update"
 
@@ -41,22 +41,29 @@ class FedAvg:
             if value not in known:
                 raise CompositionError(f"strategy.{field}={value!r}: it is one of {', '.join(known)}.")
 
-    def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
-        weighted = self.weighting == "examples"
+    @property
+    def weighted(self) -> bool:
+        """Whether clients count by their examples."""
+        return self.weighting == "examples"
+
+    def endpoints(self, problem: Problem, work: ClientWork | None = None) -> Mapping[str, Endpoint]:
+        """Return the one endpoint; other algorithms let clients do other work with rows of the same channels."""
+        weighted = self.weighted
         channels = (
             Channel(name="delta", shape=(problem.parameters,), weighted=weighted),
             Channel(name="loss", weighted=weighted),
             *([WEIGHT] if weighted else []),
         )
         row = Spec(channels=channels, cohort=problem.cohort)
-        return {TRAIN: Endpoint(work=LocalTraining(weighted=weighted), pipeline=compose(row, self.pipeline))}
+        work = work or LocalTraining(weighted=weighted)
+        return {TRAIN: Endpoint(work=work, pipeline=compose(row, self.pipeline))}
 
     def init(self, model_P: Array) -> State:
         return {"model": model_P}
 
     def round(self, state: State, now: Round) -> Flow:
         released = yield Request(endpoint=TRAIN, payload=state)
-        mean_over = WEIGHT.name if self.weighting == "examples" else "count"
+        mean_over = WEIGHT.name if self.weighted else "count"
         over = mean_over if self.denominator == "weights" else float(now.cohort.expected)
         step_P = released.mean("delta", over)
         step_P *= self.lr

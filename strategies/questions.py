@@ -9,11 +9,12 @@ from typing import Literal
 from hansa.strategies.aggregate import ROWS, SUM, Released
 from hansa.strategies.pipeline import compose
 from hansa.strategies.spec import Channel, Cohort, Spec
-from hansa.strategies.strategy import Endpoint, Request
+from hansa.strategies.strategy import Endpoint, Problem, Request
 from hansa.strategies.types import Tree
-from hansa.strategies.work import Asking, Evaluating
+from hansa.strategies.work import Asking, ClientWork, Evaluating
 
-EVALUATE = "evaluate.model"
+EVALUATE, PERSONAL = "evaluate.model", "evaluate.personal"
+"""Evaluation of the common model, and of what each client makes of it, where a strategy has that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +25,23 @@ class Evaluation:
     channels: tuple[Channel, ...]
     to: Literal["everyone", "cohort"] = "everyone"
     by_client: bool = False
+    endpoint: str = EVALUATE
 
     def endpoints(self, cohort: Cohort) -> Mapping[str, Endpoint]:
         pipeline = compose(Spec(channels=self.channels, cohort=cohort), ())
         aggregator = ROWS if self.by_client else SUM
-        return {EVALUATE: Endpoint(work=Evaluating(), pipeline=pipeline, aggregator=aggregator)}
+        return {self.endpoint: Endpoint(work=Evaluating(), pipeline=pipeline, aggregator=aggregator)}
 
     def round(self, state: Tree) -> Generator[Request, Released, Released]:
-        return (yield Request(endpoint=EVALUATE, payload={"model": state["model"]}, to=self.to))
+        return (yield Request(endpoint=self.endpoint, payload={"model": state["model"]}, to=self.to))
+
+
+def personal(problem: Problem, work: ClientWork) -> Mapping[str, Endpoint]:
+    """Return the endpoint by which a strategy evaluates each client's own model; none where nothing is measured."""
+    if not problem.metrics:
+        return {}
+    pipeline = compose(Spec(channels=problem.metrics, cohort=problem.cohort), ())
+    return {PERSONAL: Endpoint(work=work, pipeline=pipeline)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Literal, Protocol, TypeAlias
 from hansa.strategies.aggregate import ROWS, SUM, Aggregator, Released, Totals
 from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names, Pipeline
-from hansa.strategies.spec import Cohort
+from hansa.strategies.spec import Channel, Cohort
 from hansa.strategies.types import Array, Tree
 from hansa.strategies.work import ClientWork, Trainer
 
@@ -70,13 +70,16 @@ class Request:
 class Problem:
     """What endpoints are built from.
 
-    ``parameters`` counts the shared ones; ``training`` says what local training can do: ``"corrects"`` where it adds
-    corrections to gradients, ``"sgd"`` where its steps are plain SGD.
+    ``parameters`` counts the shared ones, ``private`` those that stay with each client. ``training`` says what local
+    training can do: ``"corrects"`` where it follows a `Plan`, ``"sgd"`` where its steps are plain SGD. ``metrics`` are
+    the channels of an evaluation, for strategies that evaluate a client's own model beside the common one.
     """
 
     parameters: int
     cohort: Cohort
     training: frozenset[str] = frozenset({"corrects", "sgd"})
+    private: int = 0
+    metrics: tuple[Channel, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,9 +122,10 @@ PRIVATE = "private"
 
 @dataclass(frozen=True, kw_only=True)
 class LocalTraining(Work):
-    """Train locally from the payload's ``model``; sends delta, mean loss and, by example, the weight."""
+    """Train locally from the payload's ``model`` by a plan; sends delta, mean loss and, by example, the weight."""
 
     weighted: bool = True
+    plan: Plan = PLAIN
 
     def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
         return {PRIVATE: trainer.private(names)}
@@ -132,11 +133,14 @@ class LocalTraining(Work):
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        trained = trainer.train(payload["model"], states[PRIVATE], names, ctx)
-        parts = {"delta": trained.delta_BP, "loss": trained.loss_B}
-        if self.weighted:
-            parts["weight"] = trained.examples_B
-        return parts, {PRIVATE: trained.private_BQ}
+        trained = trainer.train(payload["model"], states[PRIVATE], names, ctx, self.plan)
+        return update(trained, self.weighted), {PRIVATE: trained.private_BQ}
+
+
+def update(trained: Trained, weighted: bool) -> dict[str, Array]:
+    """Return the channels of FedAvg's rows."""
+    parts = {"delta": trained.delta_BP, "loss": trained.loss_B}
+    return {**parts, "weight": trained.examples_B} if weighted else parts
 
 
 @dataclass(frozen=True, kw_only=True)

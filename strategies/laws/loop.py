@@ -13,7 +13,7 @@ from hansa.strategies.laws.tree import copied, demand, demand_same
 from hansa.strategies.laws.world import Quadratic
 from hansa.strategies.pipeline import Names
 from hansa.strategies.spec import Cohort
-from hansa.strategies.strategy import Address, Endpoint, Problem, Request, Round, State, Strategy
+from hansa.strategies.strategy import Address, Endpoint, Request, Round, State, Strategy
 from hansa.strategies.types import Array, Tree
 
 Lost = Collection[tuple[int, str]]
@@ -74,7 +74,7 @@ def play(
     """
     cohort = cohort or world.names
     numbers = Cohort(expected=expected or len(cohort), max=len(world.names))
-    endpoints = strategy.endpoints(Problem(parameters=world.parameters, cohort=numbers))
+    endpoints = strategy.endpoints(world.problem(numbers))
     place = Place(world=world, endpoints=endpoints, cohort=cohort, block=block, order=order, lose=lose, seed=seed)
     state, steps = strategy.init(np.zeros(world.parameters, np.float32)), []
     for number in range(1, rounds + 1):

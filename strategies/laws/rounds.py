@@ -11,7 +11,7 @@ from hansa.strategies.laws.pieces import check_encoding, check_influence, check_
 from hansa.strategies.laws.tree import copied, demand, demand_same
 from hansa.strategies.laws.world import Quadratic
 from hansa.strategies.spec import Cohort
-from hansa.strategies.strategy import Endpoint, Problem, Request, State, Strategy
+from hansa.strategies.strategy import Endpoint, Request, State, Strategy
 from hansa.strategies.types import Array
 
 WORLD = Quadratic.of(personal=2)
@@ -109,7 +109,7 @@ def check_limit(
 
 def _endpoints(strategy: Strategy, world: Quadratic) -> Mapping[str, Endpoint]:
     cohort = Cohort(expected=len(world.names), max=len(world.names))
-    return strategy.endpoints(Problem(parameters=world.parameters, cohort=cohort))
+    return strategy.endpoints(world.problem(cohort))
 
 
 def _replay(strategy: Strategy, step: Step) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 
 from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names
-from hansa.strategies.spec import Channel
+from hansa.strategies.spec import Channel, Cohort
+from hansa.strategies.strategy import Problem
 from hansa.strategies.types import Array
 from hansa.strategies.work import PLAIN, Plan, Trained
 
@@ -58,6 +59,10 @@ class Quadratic:
     def parameters(self) -> int:
         """P, the number of shared parameters."""
         return int(self.target_NP.shape[1])
+
+    def problem(self, cohort: Cohort) -> Problem:
+        """Return what a strategy's endpoints are built from."""
+        return Problem(parameters=self.parameters, cohort=cohort, private=self.personal, metrics=self.METRICS)
 
     def optimum(self, weight_N: Array | None = None) -> Array:
         """Return where the sum of the clients' losses, weighted or not, is least: shape (P,), float64."""

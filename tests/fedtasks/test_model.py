@@ -101,6 +101,33 @@ def test_a_layout_follows_the_tasks_patterns_and_queries():
     assert set({entry.kind for entry in layout(Whole(), model).entries}) == {"shared"}
 
 
+def test_a_run_may_keep_other_tensors_private_than_the_task_says():
+    model = initial(Cut(), 1)
+    kinds = {entry.name: entry.kind for entry in layout(Cut(), model, ["head.*"]).entries}
+    assert {name for name, kind in kinds.items() if kind == "private"} == {"head.weight", "head.bias"}
+    assert "private" not in {entry.kind for entry in layout(Cut(), model, []).entries}
+
+
+def test_norms_are_all_tensors_of_normalisation_layers():
+    class Normed(Whole):
+        private = ("norms",)
+
+        def model(self):
+            deep = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.BatchNorm1d(4), nn.GroupNorm(2, 4))
+            return nn.Sequential(deep, nn.Linear(4, 2))
+
+    class Plain(Normed):
+        def model(self):
+            return nn.Linear(3, 2)
+
+    task = Normed()
+    kinds = {entry.name: entry.kind for entry in layout(task, task.model()).entries}
+    norms = {name for name in kinds if name.startswith(("0.1.", "0.2.", "0.3."))}
+    assert {name for name, kind in kinds.items() if kind == "private"} == norms and len(norms) == 9
+    with pytest.raises(LayoutError, match="no normalisation layer"):
+        layout(Plain(), Plain().model())
+
+
 @pytest.mark.parametrize("name", ["private", "frozen"])
 def test_a_pattern_that_matches_nothing_is_refused_with_the_nearest_names(name):
     task = type("Wrong", (Whole,), {name: ("haed.*",)})()

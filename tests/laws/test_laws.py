@@ -10,8 +10,15 @@ import pytest
 from hansa.strategies import (
     Aggregator,
     Bound,
+    Ditto,
     Evaluation,
     FedAvg,
+    FedCM,
+    FedDyn,
+    FedPer,
+    FedProx,
+    FedRep,
+    FineTuning,
     Median,
     Quantise,
     Request,
@@ -86,6 +93,18 @@ STRATEGIES = {
     "scaffold, clipped": Scaffold(pipeline=(Bound(clip=CONTROLS),)),
     "scaffold, 16 bits": Scaffold(pipeline=(Bound(clip=CONTROLS), Quantise())),
     "scaffold, 32 bits": Scaffold(pipeline=(Bound(clip=CONTROLS), Quantise(bits=32))),
+    "fedprox": FedProx(mu=0.5),
+    "fedprox, 16 bits": FedProx(mu=0.5, pipeline=(BOUND, Quantise())),
+    "feddyn": FedDyn(alpha=0.5),
+    "feddyn, 16 bits": FedDyn(alpha=0.5, pipeline=(BOUND, Quantise())),
+    "fedcm": FedCM(alpha=0.3),
+    "fedcm, 16 bits": FedCM(alpha=0.3, pipeline=(Bound(clip={**CLIP, "travel": 10.0}), Quantise())),
+    "ditto": Ditto(),
+    "ditto, 16 bits": Ditto(attraction=1.0, epochs=2, pipeline=(BOUND, Quantise())),
+    "fedper": FedPer(),
+    "fedrep": FedRep(head_epochs=2, body_epochs=1),
+    "fedrep, 16 bits": FedRep(pipeline=(BOUND, Quantise())),
+    "fine-tuning": FineTuning(epochs=2),
     "median": Median(),
     "median, clipped": Median(pipeline=(BOUND,)),
     "median, 16 bits": Median(pipeline=(BOUND, Quantise())),
@@ -97,6 +116,7 @@ STRATEGIES = {
     "evaluated by client": Evaluated(evaluation=Evaluation(channels=Quadratic.METRICS, by_client=True)),
 }
 MIRRORS = {name: {"control": "scaffold"} for name in STRATEGIES if name.startswith("scaffold")}
+MIRRORS |= {name: {"h": "feddyn"} for name in STRATEGIES if name.startswith("feddyn")}
 """What of the server's state is the mean of a state of the clients."""
 
 
@@ -139,6 +159,7 @@ ALIKE = Quadratic(
     pull_N=np.ones(7, np.float32), target_NP=np.ones((7, 4), np.float32), examples_N=np.full(7, 9), noise=0
 )
 FAR = Bound(clip={"delta": 1e3, "loss": 1e6})
+PERSONAL = Quadratic.of(personal=2)
 LIMITS = {
     "no clip at all": (FedAvg(), FedAvg(pipeline=(Bound(clip=None),)), {}),
     "clip at infinity": (FedAvg(pipeline=(Bound(clip={"delta": np.inf, "loss": np.inf}),)), FedAvg(), {}),
@@ -156,6 +177,11 @@ LIMITS = {
     "one group of means is a mean": (MedianOfMeans(groups=1), UNIFORM, {}),
     "asking twice exactly is asking once": (Twice(), FedAvg(), {}),
     "evaluation learns nothing": (Evaluated(), FedAvg(), {}),
+    "no pull to the start": (FedProx(mu=0.0), FedAvg(), {}),
+    "no momentum": (FedCM(alpha=1.0), UNIFORM, {}),
+    "own models move nobody else": (Ditto(attraction=3.0), FedAvg(), {}),
+    "personal layers are not averaged": (FedPer(), FedAvg(), {"world": PERSONAL}),
+    "tuning learns nothing": (FineTuning(), FedAvg(), {}),
     "no heterogeneity, no correction": (Scaffold(), UNIFORM, {"world": ALIKE, "atol": 1e-6}),
 }
 

@@ -34,6 +34,19 @@ def simulated(folder: Path, *settings: str):
     return runner
 
 
+@pytest.mark.parametrize("strategy", ["ditto", "fine_tuning"])
+def test_own_models_are_evaluated_beside_the_common_one_to_the_same_bits(tmp_path, strategy):
+    words = ["task=heart_disease", "rounds=3", f"strategy={strategy}", "client.epochs=3"]
+    runs = []
+    for federation in ("inline", "processes"):
+        run_dir = tmp_path / federation
+        with prepare(*compose([*words, f"federation={federation}", f"run_dir={run_dir}"])) as runner:
+            runner.carry_out()
+        runs.append(runner.summary)
+    assert runs[0]["metrics"] == runs[1]["metrics"] and runs[0]["model_sha256"] == runs[1]["model_sha256"]
+    assert runs[0]["metrics"]["personal_loss"] < runs[0]["metrics"]["loss"]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_processes_learn_the_bits_of_inline_with_any_number_of_workers(case, tmp_path):
     alone = simulated(tmp_path / "alone", *CASES[case], "federation=inline").summary

@@ -1,0 +1,44 @@
+"""FedPer (Arivazhagan et al. 2019, "Federated learning with personalization layers", arXiv:1912.00818)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hansa.strategies.bound import Bound
+from hansa.strategies.errors import CompositionError
+from hansa.strategies.fedavg import FedAvg
+from hansa.strategies.pipeline import Transform
+from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
+from hansa.strategies.types import Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedPer:
+    """FedAvg of the shared tensors, while each client trains the private ones, its personal layers, for itself.
+
+    With the normalisation layers as the private ones it is FedBN (Li et al. 2021, "FedBN: Federated learning on non-IID
+    features via local batch normalization", arXiv:2102.07623). Evaluation is of the common model with a client's own
+    layers.
+    """
+
+    lr: float = 1.0
+    weighting: str = "examples"
+    pipeline: tuple[Transform, ...] = (Bound(),)
+
+    @property
+    def _average(self) -> FedAvg:
+        return FedAvg(lr=self.lr, weighting=self.weighting, pipeline=self.pipeline)
+
+    def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
+        if not problem.private:
+            raise CompositionError(
+                "the strategy needs private tensors: name them, as in private=['4.*'], or private=[norms] for FedBN."
+            )
+        return self._average.endpoints(problem)
+
+    def init(self, model_P: Array) -> State:
+        return self._average.init(model_P)
+
+    def round(self, state: State, now: Round) -> Flow:
+        return self._average.round(state, now)

@@ -1,0 +1,82 @@
+"""Algorithms against client drift, by the equations of their papers, in float64 on parabolas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hansa.strategies import CompositionError, FedAvg, FedCM, FedDyn, FedProx, Problem, Scaffold
+from hansa.strategies.laws import Quadratic, play
+from hansa.strategies.spec import Cohort
+
+WORLD = Quadratic.of(clients=3, noise=0)
+A_N1, T_NP = WORLD.pull_N[:, None].astype(float), WORLD.target_NP.astype(float)
+ETA, STEPS = WORLD.rate, WORLD.steps
+
+
+def descend(x_NP, gradient):
+    """Take a round's steps of y <- y - eta gradient(y) for all clients."""
+    for _ in range(STEPS):
+        x_NP = x_NP - ETA * gradient(x_NP)
+    return x_NP
+
+
+def start(x_P):
+    return np.repeat(x_P[None], 3, axis=0)
+
+
+def test_fedprox_pulls_each_step_back_to_the_rounds_model():
+    x_P, weight_N1 = np.zeros(5), WORLD.examples_N[:, None] / WORLD.examples_N.sum()
+    for step in play(FedProx(mu=0.7), WORLD).steps:
+        y_NP = descend(start(x_P), lambda y, x=x_P: A_N1 * (y - T_NP) + 0.7 * (y - x))
+        x_P = x_P + (weight_N1 * (y_NP - x_P)).sum(0)
+        np.testing.assert_allclose(step.after["model"], x_P, atol=1e-4)
+
+
+def test_feddyn_regularises_by_the_last_gradients():
+    alpha, x_P, h_P, g_NP = 0.4, np.zeros(5), np.zeros(5), np.zeros((3, 5))
+    for step in play(FedDyn(alpha=alpha), WORLD).steps:
+        y_NP = descend(start(x_P), lambda y, x=x_P, g=g_NP: A_N1 * (y - T_NP) - g + alpha * (y - x))
+        g_NP = g_NP - alpha * (y_NP - x_P)
+        h_P = h_P - alpha / 3 * (y_NP - x_P).sum(0)
+        x_P = y_NP.mean(0) - h_P / alpha
+        np.testing.assert_allclose(step.after["model"], x_P, atol=1e-4)
+        np.testing.assert_allclose(step.after["h"], h_P, atol=1e-4)
+
+
+def test_fedcm_mixes_the_last_direction_into_every_step():
+    alpha, x_P, m_P = 0.25, np.zeros(5), np.zeros(5)
+    for step in play(FedCM(alpha=alpha), WORLD).steps:
+        y_NP = descend(start(x_P), lambda y, m=m_P: alpha * A_N1 * (y - T_NP) + (1 - alpha) * m)
+        m_P = -(y_NP - x_P).mean(0) / (ETA * STEPS)
+        x_P = y_NP.mean(0)
+        np.testing.assert_allclose(step.after["model"], x_P, atol=1e-4)
+        np.testing.assert_allclose(step.after["momentum"], m_P, atol=1e-4)
+
+
+@pytest.mark.parametrize("strategy", [FedDyn(alpha=1.0), Scaffold()])
+def test_where_clients_disagree_drift_is_undone(strategy):
+    world = Quadratic.of(clients=4, noise=0)
+    off = np.linalg.norm(play(FedAvg(weighting="uniform"), world, 60).model_P - world.optimum())
+    ours = np.linalg.norm(play(strategy, world, 60).model_P - world.optimum())
+    assert off > 0.3 and ours < 0.05 * off
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: FedProx(mu=-1.0), "strategy.mu=-1.0: it is a number of at least 0"),
+        (lambda: FedDyn(alpha=0.0), "strategy.alpha=0.0: FedDyn needs a number above 0"),
+        (lambda: FedCM(alpha=1.5), "strategy.alpha=1.5: the share of a client's own gradient"),
+    ],
+)
+def test_nonsense_is_refused(make, told):
+    with pytest.raises(CompositionError, match=told):
+        make()
+
+
+@pytest.mark.parametrize("strategy", [FedProx(), FedDyn(), FedCM()])
+def test_a_training_loop_of_the_tasks_own_is_refused(strategy):
+    problem = Problem(parameters=2, cohort=Cohort(expected=2, max=4), training=frozenset())
+    with pytest.raises(CompositionError, match=r"no train\(\) of its own"):
+        strategy.endpoints(problem)
