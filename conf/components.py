@@ -53,6 +53,7 @@ BUILT_IN = (
     "hansa.strategies.FedRep",
     "hansa.strategies.FineTuning",
     "hansa.strategies.Median",
+    "hansa.strategies.PFedMe",
     "hansa.strategies.Quantise",
     "hansa.strategies.Scaffold",
 )

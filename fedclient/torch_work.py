@@ -156,7 +156,7 @@ class TorchWork:
         self._load(model_P, private_Q)
         if self.task.train is not None or not self.model.training:  # it walks through all modules
             self.model.train()
-        with stage("training"), _seeded(ctx.seed(name, "torch"), self.settings.device):
+        with stage("training"), _seeded(ctx.seed(name, plan.purpose("torch")), self.settings.device):
             loss, travel = self._learn(examples, name, ctx, plan)
         after = self._tensors()
         if plan.only == "private":
@@ -167,7 +167,7 @@ class TorchWork:
 
     def _learn(self, examples: Any, name: str, ctx: Context, plan: Plan) -> tuple[float, float]:
         """Train the loaded model in place; return the mean loss and the sum of the learning rates."""
-        rng = ctx.learning(name, "batches")
+        rng = ctx.learning(name, plan.purpose("batches"))
         if self.task.train is not None:
             self.model.zero_grad()
             told = self.task.train(self.model, examples, self.settings, rng)

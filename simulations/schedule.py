@@ -43,9 +43,9 @@ class Schedule:
     sizes_BS: Array
 
     @classmethod
-    def of(cls, counts: Sequence[int], settings: Local, names: Names, ctx: Context) -> Schedule:
+    def of(cls, counts: Sequence[int], settings: Local, names: Names, ctx: Context, purpose: str) -> Schedule:
         """Draw every client's batches by its own key, as the loop over clients does."""
-        plans = [_plan(n, settings, ctx.learning(name, "batches")) for n, name in zip(counts, names, strict=True)]
+        plans = [_plan(n, settings, ctx.learning(name, purpose)) for n, name in zip(counts, names, strict=True)]
         order_B = np.argsort([-len(plan_Sb) for plan_Sb in plans], kind="stable")
         steps, widest = (max(plan_Sb.shape[axis] for plan_Sb in plans) for axis in (0, 1))
         rows_BSb = np.full((len(names), steps, widest), -1)

@@ -48,7 +48,7 @@ class VectorisedWork(TorchWork):
     def _train_block(self, model: Array, private_BQ: Array, names: Names, ctx: Context, plan: Plan) -> Trained:
         examples = [self._in_memory(name) for name in names]
         counts, local = [len(some) for some in examples], followed(self.settings, plan)
-        schedule = Schedule.of(counts, local, names, ctx)
+        schedule = Schedule.of(counts, local, names, ctx, plan.purpose("batches"))
         order_B = schedule.order_B
         self.model.train()
         model_BP = np.broadcast_to(model, (len(names), model.shape[-1]))

@@ -19,6 +19,7 @@ from hansa.strategies.fedrep import FedRep
 from hansa.strategies.fine_tuning import FineTuning
 from hansa.strategies.keys import Context
 from hansa.strategies.layout import Layout
+from hansa.strategies.pfedme import PFedMe
 from hansa.strategies.pipeline import Pipeline, Transform, compose
 from hansa.strategies.quantise import Quantise
 from hansa.strategies.questions import Evaluation, Question
@@ -51,6 +52,7 @@ __all__ = [
     "LayoutError",
     "LocalTraining",
     "Median",
+    "PFedMe",
     "Pipeline",
     "Plan",
     "Problem",

@@ -34,7 +34,7 @@ class Plan:
     ``correction`` is added to every gradient of the shared parameters x, and ``proximal`` mu adds mu (x - ``anchor``),
     whose anchor is by default where training starts. Both are (P,), or (B, P) where clients differ. ``rate`` multiplies
     the client's learning rate; ``epochs`` or ``steps`` take the place of its own. With ``only`` "shared" or "private"
-    parameters are trained alone.
+    parameters are trained alone. ``part`` numbers the trainings of one round that shall draw other batches.
     """
 
     correction: Array | None = None
@@ -44,6 +44,11 @@ class Plan:
     epochs: int | None = None
     steps: int | None = None
     only: Literal["", "shared", "private"] = ""
+    part: int = 0
+
+    def purpose(self, what: str) -> str:
+        """Name what the randomness of this training is for."""
+        return f"{what} {self.part}" if self.part else what
 
     def of(self, client: int) -> Plan:
         """Return the plan of one client of a block, whose arrays are (P,)."""

@@ -89,7 +89,7 @@ class Quadratic:
 
     def _trained(self, x_BP: Array, names: Names, ctx: Context, plan: Plan, steps: int, rate: float) -> Array:
         pull_B1, target_BP = self._data(names)
-        noise_BSP = self.noise * np.stack([self._noise(name, ctx, steps) for name in names])
+        noise_BSP = self.noise * np.stack([self._noise(name, ctx, steps, plan.purpose("noise")) for name in names])
         anchor = x_BP if plan.anchor is None else plan.anchor
         push = 0.0 if plan.correction is None else plan.correction
         for step in range(steps):
@@ -115,9 +115,9 @@ class Quadratic:
     def _data(self, names: Names) -> tuple[Array, Array]:
         return self.pull_N[self._rows(names), None], self.target_NP[self._rows(names)]
 
-    def _noise(self, name: str, ctx: Context, steps: int) -> Array:
+    def _noise(self, name: str, ctx: Context, steps: int, purpose: str = "noise") -> Array:
         """Gradient noise of a client, shape (steps, P): keyed by its name, so that no batching or order moves it."""
-        return ctx.learning(name, "noise").standard_normal((steps, self.parameters)).astype(np.float32)
+        return ctx.learning(name, purpose).standard_normal((steps, self.parameters)).astype(np.float32)
 
     def _loss(self, x_BP: Array, names: Names) -> Array:
         pull_B1, target_BP = self._data(names)

@@ -167,6 +167,13 @@ def test_a_plan_takes_the_place_of_the_clients_own_settings(kind):
 
 
 @pytest.mark.parametrize("kind", [TorchWork, VectorisedWork])
+def test_parts_of_a_round_draw_other_batches(kind):
+    there = kind(Plain(), Local(lr=0.1, batch_size=3, steps=2), 1)
+    first, again, second = (train(there, part=part).delta_BP for part in (0, 0, 1))
+    assert np.array_equal(first, again) and not np.allclose(first, second)
+
+
+@pytest.mark.parametrize("kind", [TorchWork, VectorisedWork])
 def test_a_plan_pulls_to_an_anchor_from_wherever_each_client_starts(kind):
     there = kind(Plain(), Local(lr=0.1, batch_size=0), 1)
     start_BP = np.stack([np.full(8, 0.5, "f4"), np.full(8, -0.5, "f4")])

@@ -20,6 +20,7 @@ from hansa.strategies import (
     FedRep,
     FineTuning,
     Median,
+    PFedMe,
     Quantise,
     Request,
     Scaffold,
@@ -101,6 +102,8 @@ STRATEGIES = {
     "fedcm, 16 bits": FedCM(alpha=0.3, pipeline=(Bound(clip={**CLIP, "travel": 10.0}), Quantise())),
     "ditto": Ditto(),
     "ditto, 16 bits": Ditto(attraction=1.0, epochs=2, pipeline=(BOUND, Quantise())),
+    "pfedme": PFedMe(local_rounds=3, steps=2, rate=0.05, attraction=2.0),
+    "pfedme, 16 bits": PFedMe(local_rounds=2, pipeline=(BOUND, Quantise())),
     "fedper": FedPer(),
     "fedrep": FedRep(head_epochs=2, body_epochs=1),
     "fedrep, 16 bits": FedRep(pipeline=(BOUND, Quantise())),
@@ -181,6 +184,11 @@ LIMITS = {
     "no momentum": (FedCM(alpha=1.0), UNIFORM, {}),
     "own models move nobody else": (Ditto(attraction=3.0), FedAvg(), {}),
     "personal layers are not averaged": (FedPer(), FedAvg(), {"world": PERSONAL}),
+    "one envelope, moved all the way, is training with a pull": (
+        PFedMe(local_rounds=1, steps=4, rate=0.5, attraction=2.0),
+        FedProx(mu=2.0, weighting="uniform"),
+        {"atol": 1e-6},
+    ),
     "tuning learns nothing": (FineTuning(), FedAvg(), {}),
     "no heterogeneity, no correction": (Scaffold(), UNIFORM, {"world": ALIKE, "atol": 1e-6}),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hansa.strategies import CompositionError, Context, Ditto, FedPer, FedRep, FineTuning, Problem, compose
+from hansa.strategies import CompositionError, Context, Ditto, FedPer, FedRep, FineTuning, PFedMe, Problem, compose
 from hansa.strategies.laws import Quadratic, play
 from hansa.strategies.own_model import BEGUN, OWN
 from hansa.strategies.questions import PERSONAL
@@ -63,6 +63,20 @@ def test_without_attraction_ditto_trains_alone_from_where_it_began():
         assert played.clients[name][BEGUN].tolist() == [1]
 
 
+def test_pfedme_moves_the_local_model_towards_its_own_ones():
+    strategy = PFedMe(local_rounds=3, steps=2, rate=0.1, attraction=2.0, lr=0.5)
+    played, x_P = play(strategy, WORLD, 2), np.zeros(5)
+    for step in played.steps:
+        w_NP = np.repeat(x_P[None], 3, axis=0)
+        for _ in range(3):
+            theta_NP = descend(w_NP, lambda y, w=w_NP: A_N1 * (y - T_NP) + 2.0 * (y - w), 2)
+            w_NP = w_NP - 0.1 * 2.0 * (w_NP - theta_NP)
+        x_P = 0.5 * x_P + 0.5 * w_NP.mean(0)
+        np.testing.assert_allclose(step.after["model"], x_P, atol=1e-4)
+    for i, name in enumerate(WORLD.names):
+        np.testing.assert_allclose(played.clients[name][OWN], theta_NP[i], atol=1e-4)
+
+
 def test_fedrep_trains_heads_first_and_then_the_body():
     world = Quadratic.of(clients=3, noise=0, personal=2)
     strategy = FedRep(head_epochs=3, body_epochs=1)
@@ -92,6 +106,8 @@ def test_nothing_is_evaluated_where_nothing_is_measured():
     ("make", "told"),
     [
         (lambda: Ditto(attraction=-1.0), "strategy.attraction=-1.0: it is a number of at least 0"),
+        (lambda: PFedMe(attraction=0.0), "strategy.attraction=0.0: it is a number above 0"),
+        (lambda: PFedMe(steps=0), "strategy.steps=0: it is at least 1"),
         (lambda: FedRep(head_epochs=0), "strategy.head_epochs=0: it is at least 1"),
         (lambda: FineTuning(epochs=0), "strategy.epochs=0: it is at least 1; without tuning take fedavg"),
     ],
@@ -107,7 +123,7 @@ def test_a_model_without_private_tensors_is_refused(strategy):
         strategy.endpoints(Problem(parameters=2, cohort=COHORT))
 
 
-@pytest.mark.parametrize("strategy", [FedRep(), Ditto(), FineTuning()])
+@pytest.mark.parametrize("strategy", [FedRep(), Ditto(), FineTuning(), PFedMe()])
 def test_a_training_loop_of_the_tasks_own_is_refused(strategy):
     with pytest.raises(CompositionError, match=r"no train\(\) of its own"):
         strategy.endpoints(Problem(parameters=2, cohort=COHORT, training=frozenset(), private=1))
