@@ -214,4 +214,4 @@ def test_other_verbs(tmp_path):
     assert "hansa simulate" in hansa(tmp_path).stdout
     assert hansa(tmp_path, "--version").stdout.startswith("hansa 0.")
     assert hansa(tmp_path, "conquer").returncode == 2
-    assert "takes no 'all'" in hansa(tmp_path, "strategies", "all").stderr
+    assert "hansa strategies all: there is no such strategy" in hansa(tmp_path, "strategies", "all").stderr
