@@ -69,7 +69,12 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
         )
     work = TorchWork(task, local, values["seed"])
     cohort = Cohort(expected=policy.size or policy.max, max=policy.max, min=policy.min)
-    problem = Problem(parameters=work.layout.size("shared"), cohort=cohort, training=traits(task, local))
+    problem = Problem(
+        parameters=work.layout.size("shared"),
+        cohort=cohort,
+        training=traits(task, local),
+        buffers=work.layout.buffers,
+    )
     questions = [(Question(query=query.name, channels=query.channels()), query) for query in task.queries]
     evaluation = _evaluation(values["evaluation"], task)
     endpoints = {**strategy.endpoints(problem), **evaluation.endpoints(cohort)}

@@ -27,7 +27,8 @@ def tensors(model: nn.Module) -> dict[str, Array]:
 def layout(task: Task, model: nn.Module) -> Layout:
     """Lay out the model as the task asks; raises LayoutError."""
     fitted = [name for query in task.queries for name in query.sets]
-    return Layout.of(tensors(model), private=task.private, frozen=task.frozen, fitted=fitted)
+    buffers = {name for name, _ in model.named_buffers()}
+    return Layout.of(tensors(model), private=task.private, frozen=task.frozen, fitted=fitted, buffers=buffers)
 
 
 def load(model: nn.Module, lay: Layout, vector: Array, kind: Kind) -> None:

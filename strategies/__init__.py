@@ -9,7 +9,11 @@ from hansa.strategies.aggregate import Aggregator, Released, Totals, median, sin
 from hansa.strategies.bound import Bound
 from hansa.strategies.coordinate_median import Median
 from hansa.strategies.errors import CompositionError, LayoutError, RoundLost, StrategyError, SumError
+from hansa.strategies.fedadagrad import FedAdagrad
+from hansa.strategies.fedadam import FedAdam
 from hansa.strategies.fedavg import FedAvg
+from hansa.strategies.fedavgm import FedAvgM
+from hansa.strategies.fedyogi import FedYogi
 from hansa.strategies.keys import Context
 from hansa.strategies.layout import Layout
 from hansa.strategies.pipeline import Pipeline, Transform, compose
@@ -31,7 +35,11 @@ __all__ = [
     "Context",
     "Endpoint",
     "Evaluation",
+    "FedAdagrad",
+    "FedAdam",
     "FedAvg",
+    "FedAvgM",
+    "FedYogi",
     "Flow",
     "Layout",
     "LayoutError",

@@ -6,14 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hansa.strategies.bound import Bound
-from hansa.strategies.errors import CompositionError
-from hansa.strategies.pipeline import Transform, compose
-from hansa.strategies.spec import WEIGHT, Channel, Spec
-from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
+from hansa.strategies.mean import Mean
+from hansa.strategies.pipeline import Transform
+from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
 from hansa.strategies.types import Array
-from hansa.strategies.work import LocalTraining
-
-TRAIN = "train.update"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,31 +30,19 @@ class FedAvg:
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
-        for field, value, known in (
-            ("weighting", self.weighting, ("examples", "uniform")),
-            ("denominator", self.denominator, ("weights", "expected")),
-        ):
-            if value not in known:
-                raise CompositionError(f"strategy.{field}={value!r}: it is one of {', '.join(known)}.")
+        self._mean()
+
+    def _mean(self) -> Mean:
+        return Mean(weighting=self.weighting, denominator=self.denominator, pipeline=self.pipeline)
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
-        weighted = self.weighting == "examples"
-        channels = (
-            Channel(name="delta", shape=(problem.parameters,), weighted=weighted),
-            Channel(name="loss", weighted=weighted),
-            *([WEIGHT] if weighted else []),
-        )
-        row = Spec(channels=channels, cohort=problem.cohort)
-        return {TRAIN: Endpoint(work=LocalTraining(weighted=weighted), pipeline=compose(row, self.pipeline))}
+        return self._mean().endpoints(problem)
 
     def init(self, model_P: Array) -> State:
         return {"model": model_P}
 
     def round(self, state: State, now: Round) -> Flow:
-        released = yield Request(endpoint=TRAIN, payload=state)
-        mean_over = WEIGHT.name if self.weighting == "examples" else "count"
-        over = mean_over if self.denominator == "weights" else float(now.cohort.expected)
-        step_P = released.mean("delta", over)
+        step_P, metrics = yield from self._mean().update(state, now)
         step_P *= self.lr
         step_P += state["model"]
-        return {"model": step_P}, {"train_loss": float(released.mean("loss", mean_over))}
+        return {"model": step_P}, metrics

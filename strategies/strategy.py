@@ -10,7 +10,7 @@ from hansa.strategies.aggregate import ROWS, SUM, Aggregator, Released, Totals
 from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names, Pipeline
 from hansa.strategies.spec import Cohort
-from hansa.strategies.types import Array, Tree
+from hansa.strategies.types import Array, Slices, Tree
 from hansa.strategies.work import ClientWork, Trainer
 
 State: TypeAlias = dict[str, Array]
@@ -71,21 +71,25 @@ class Problem:
     """What endpoints are built from.
 
     ``parameters`` counts the shared ones; ``training`` says what local training can do: ``"corrects"`` where it adds
-    corrections to gradients, ``"sgd"`` where its steps are plain SGD.
+    corrections to gradients, ``"sgd"`` where its steps are plain SGD. ``buffers`` is where the shared vector holds what
+    no gradient moves, such as BatchNorm's statistics.
     """
 
     parameters: int
     cohort: Cohort
     training: frozenset[str] = frozenset({"corrects", "sgd"})
+    buffers: Slices = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What a round knows of itself: its number from 1, how many clients there are, and the cohort's numbers."""
+    """What a round knows of itself: its number from 1, how many clients there are, the cohort's numbers, and the
+    problem's ``buffers``."""
 
     number: int
     population: int
     cohort: Cohort
+    buffers: Slices = ()
 
 
 Flow: TypeAlias = Generator[Request, Released, tuple[State, Metrics]]
