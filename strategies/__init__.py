@@ -13,15 +13,18 @@ from hansa.strategies.fedadagrad import FedAdagrad
 from hansa.strategies.fedadam import FedAdam
 from hansa.strategies.fedavg import FedAvg
 from hansa.strategies.fedavgm import FedAvgM
+from hansa.strategies.fednova import FedNova
 from hansa.strategies.fedyogi import FedYogi
 from hansa.strategies.keys import Context
 from hansa.strategies.layout import Layout
 from hansa.strategies.pipeline import Pipeline, Transform, compose
+from hansa.strategies.qfedavg import QFedAvg
 from hansa.strategies.quantise import Quantise
 from hansa.strategies.questions import Evaluation, Question
 from hansa.strategies.scaffold import Scaffold
 from hansa.strategies.spec import WEIGHT, Channel, Cohort, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State, Strategy
+from hansa.strategies.term import Term
 from hansa.strategies.work import ClientWork, LocalTraining, Trained, Trainer, Work
 
 __all__ = [
@@ -39,6 +42,7 @@ __all__ = [
     "FedAdam",
     "FedAvg",
     "FedAvgM",
+    "FedNova",
     "FedYogi",
     "Flow",
     "Layout",
@@ -47,6 +51,7 @@ __all__ = [
     "Median",
     "Pipeline",
     "Problem",
+    "QFedAvg",
     "Quantise",
     "Question",
     "Released",
@@ -59,6 +64,7 @@ __all__ = [
     "Strategy",
     "StrategyError",
     "SumError",
+    "Term",
     "Totals",
     "Trained",
     "Trainer",

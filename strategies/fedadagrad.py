@@ -22,7 +22,7 @@ class FedAdagrad:
     It has no momentum unless ``beta1`` is above 0.
     """
 
-    lr: float = 0.01
+    lr: float = 0.1
     beta1: float = 0.0
     tau: float = 1e-3
     weighting: str = "examples"

@@ -20,7 +20,7 @@ class FedAdam:
     v <- beta2 * v + (1 - beta2) * d^2.
     """
 
-    lr: float = 0.01
+    lr: float = 0.03
     beta1: float = 0.9
     beta2: float = 0.99
     tau: float = 1e-3

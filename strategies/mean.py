@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from hansa.strategies.aggregate import Released
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.pipeline import Transform, compose
@@ -65,6 +67,14 @@ def moved(model_P: Array, step_P: Array, mean_P: Array, buffers: Slices) -> Arra
         step_P[where] = mean_P[where]
     step_P += model_P
     return step_P
+
+
+def scaled(delta_BP: Array, factor_B: Array, buffers: Slices) -> Array:
+    """Return clients' updates times a factor of each, float32. Buffers, which no gradient trains, stay as they are."""
+    scaled_BP = delta_BP * factor_B[:, None].astype(np.float32)
+    for where in buffers:
+        scaled_BP[:, where] = delta_BP[:, where]
+    return scaled_BP
 
 
 def check_word(field: str, value: str, known: tuple[str, ...]) -> None:

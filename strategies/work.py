@@ -38,6 +38,10 @@ class Trainer(Protocol):
         """Train from shared parameters; ``correction_BP`` is added to every gradient of a client."""
         ...
 
+    def losses(self, model_P: Array, private_BQ: Array, names: Names) -> Array:
+        """Return the mean loss of a model on local training data, losses_B in float32; 0 where there is none."""
+        ...
+
     def evaluate(self, model_P: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
         """Return the sums behind each metric on local test data, channels of shape (B, *shape)."""
         ...

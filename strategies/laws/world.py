@@ -84,6 +84,9 @@ class Quadratic:
             travel_B=np.full(len(names), self.steps * self.rate),
         )
 
+    def losses(self, model_P: Array, private_BQ: Array, names: Names) -> Array:
+        return self._loss(np.repeat(model_P[None], len(names), axis=0), names)
+
     def evaluate(self, model_P: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
         """Return METRICS, with the private parameters in the place of the model's first."""
         x_BP = np.repeat(model_P[None], len(names), axis=0)

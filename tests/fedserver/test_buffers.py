@@ -48,9 +48,19 @@ def learned(tmp_path):
 
 
 @pytest.mark.parametrize("strategy", ["fedavgm", "fedadagrad", "fedadam", "fedyogi"])
-def test_buffers_are_averaged_and_parameters_are_not(learned, strategy):
+def test_server_optimisers_average_buffers_and_nothing_else(learned, strategy):
     (lay, plain), (_, mine) = learned("strategy=fedavg"), learned(f"strategy={strategy}", "strategy.lr=0.3")
     assert sum(where.stop - where.start for where in lay.buffers) == 3 + 3 + 1
     for name in (f"2.{name}" for name in START):
         assert np.array_equal(mine[name], plain[name]) and np.any(mine[name] != START[name[2:]]), name
     assert all(not np.array_equal(mine[name], plain[name]) for name in TRAINED)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "weighting"), [("fednova", "examples"), ("term", "examples"), ("qfedavg", "uniform")]
+)
+def test_buffers_are_averaged_whatever_weighs_the_clients(learned, strategy, weighting):
+    _, plain = learned("strategy=fedavg", f"strategy.weighting={weighting}")
+    _, mine = learned(f"strategy={strategy}")
+    for name in (f"2.{name}" for name in START):
+        assert np.allclose(mine[name], plain[name], rtol=1e-5, atol=1e-7), name
