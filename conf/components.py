@@ -54,8 +54,17 @@ BUILT_IN = (
     "hansa.strategies.FineTuning",
     "hansa.strategies.Median",
     "hansa.strategies.PFedMe",
+    "hansa.strategies.FedAdagrad",
+    "hansa.strategies.FedAdam",
+    "hansa.strategies.FedAvg",
+    "hansa.strategies.FedAvgM",
+    "hansa.strategies.FedNova",
+    "hansa.strategies.FedYogi",
+    "hansa.strategies.Median",
+    "hansa.strategies.QFedAvg",
     "hansa.strategies.Quantise",
     "hansa.strategies.Scaffold",
+    "hansa.strategies.Term",
 )
 ENTRY_POINTS = "hansa.strategies"
 """The entry-point group in which installed packages offer strategies."""

@@ -75,6 +75,7 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
         training=traits(task, local),
         private=work.layout.size("private"),
         metrics=channels(task),
+        buffers=work.layout.buffers,
     )
     questions = [(Question(query=query.name, channels=query.channels()), query) for query in task.queries]
     evaluation = _evaluation(values["evaluation"], task)

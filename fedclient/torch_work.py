@@ -94,6 +94,13 @@ class TorchWork:
             travel_B=np.array(travel, np.float64),
         )
 
+    def losses(self, model: Array, private_BQ: Array, names: Names) -> Array:
+        done = [
+            self._mean_loss(row(model, i), private_Q, name)
+            for i, (private_Q, name) in enumerate(zip(private_BQ, names, strict=True))
+        ]
+        return np.array(done, np.float32)
+
     def evaluate(self, model: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
         done = [
             self._evaluate(row(model, i), private_Q, name)
@@ -218,6 +225,14 @@ class TorchWork:
         load(self.model, self.layout, private_Q, "private")
         for name, value in self._frozen.items():  # BatchNorm moves its statistics without being asked
             self.model.get_buffer(name).copy_(value)
+
+    def _mean_loss(self, model_P: Array, private_Q: Array, name: str) -> float:
+        examples = self.data(name).train
+        if len(examples) == 0:
+            return 0.0
+        self._load(model_P, private_Q)
+        with stage("training loss"):
+            return forward(self.task, self.model, examples)[2] / len(examples)
 
     def _evaluate(self, model_P: Array, private_Q: Array, name: str) -> dict[str, Array]:
         examples = self.data(name).test

@@ -154,7 +154,7 @@ class Coordinator:
         if len(names) < policy.min:
             raise RoundLost(f"only {len(names)} of cohort.min={policy.min} clients are there: start more clients.")
         cohort = Cohort(expected=policy.expected(len(names)), max=policy.max, min=policy.min)
-        now = Round(number=record.round, population=population, cohort=cohort)
+        now = Round(number=record.round, population=population, cohort=cohort, buffers=self.job.layout.buffers)
         (self.state, metrics), counted = self._play(self.job.strategy.round(dict(self.state), now), record, names)
         record.counted, record.metrics = len(counted), dict(metrics)
 

@@ -37,7 +37,8 @@ def layout(task: Task, model: nn.Module, private: Sequence[str] | None = None) -
     fitted = [name for query in task.queries for name in query.sets]
     patterns = task.private if private is None else private
     names = [name for pattern in patterns for name in _meant(pattern, model)]
-    return Layout.of(tensors(model), private=names, frozen=task.frozen, fitted=fitted)
+    buffers = {name for name, _ in model.named_buffers()}
+    return Layout.of(tensors(model), private=names, frozen=task.frozen, fitted=fitted, buffers=buffers)
 
 
 def _meant(pattern: str, model: nn.Module) -> list[str]:

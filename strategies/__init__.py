@@ -10,22 +10,29 @@ from hansa.strategies.bound import Bound
 from hansa.strategies.coordinate_median import Median
 from hansa.strategies.ditto import Ditto
 from hansa.strategies.errors import CompositionError, LayoutError, RoundLost, StrategyError, SumError
+from hansa.strategies.fedadagrad import FedAdagrad
+from hansa.strategies.fedadam import FedAdam
 from hansa.strategies.fedavg import FedAvg
+from hansa.strategies.fedavgm import FedAvgM
 from hansa.strategies.fedcm import FedCM
 from hansa.strategies.feddyn import FedDyn
+from hansa.strategies.fednova import FedNova
 from hansa.strategies.fedper import FedPer
 from hansa.strategies.fedprox import FedProx
 from hansa.strategies.fedrep import FedRep
+from hansa.strategies.fedyogi import FedYogi
 from hansa.strategies.fine_tuning import FineTuning
 from hansa.strategies.keys import Context
 from hansa.strategies.layout import Layout
 from hansa.strategies.pfedme import PFedMe
 from hansa.strategies.pipeline import Pipeline, Transform, compose
+from hansa.strategies.qfedavg import QFedAvg
 from hansa.strategies.quantise import Quantise
 from hansa.strategies.questions import Evaluation, Question
 from hansa.strategies.scaffold import Scaffold
 from hansa.strategies.spec import WEIGHT, Channel, Cohort, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State, Strategy
+from hansa.strategies.term import Term
 from hansa.strategies.work import ClientWork, LocalTraining, Plan, Trained, Trainer, Work
 
 __all__ = [
@@ -39,7 +46,12 @@ __all__ = [
     "Context",
     "Endpoint",
     "Evaluation",
+    "FedAdagrad",
+    "FedAdam",
     "FedAvg",
+    "FedAvgM",
+    "FedNova",
+    "FedYogi",
     "Flow",
     "FineTuning",
     "FedRep",
@@ -56,6 +68,7 @@ __all__ = [
     "Pipeline",
     "Plan",
     "Problem",
+    "QFedAvg",
     "Quantise",
     "Question",
     "Released",
@@ -68,6 +81,7 @@ __all__ = [
     "Strategy",
     "StrategyError",
     "SumError",
+    "Term",
     "Totals",
     "Trained",
     "Trainer",

@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hansa.strategies.bound import Bound
-from hansa.strategies.errors import CompositionError
-from hansa.strategies.pipeline import Transform, compose
-from hansa.strategies.spec import WEIGHT, Channel, Spec
-from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
+from hansa.strategies.mean import Mean
+from hansa.strategies.pipeline import Transform
+from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
 from hansa.strategies.types import Array
-from hansa.strategies.work import ClientWork, LocalTraining
-
-TRAIN = "train.update"
+from hansa.strategies.work import ClientWork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +31,10 @@ class FedAvg:
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
-        for field, value, known in (
-            ("weighting", self.weighting, ("examples", "uniform")),
-            ("denominator", self.denominator, ("weights", "expected")),
-        ):
-            if value not in known:
-                raise CompositionError(f"strategy.{field}={value!r}: it is one of {', '.join(known)}.")
+        self._mean()
+
+    def _mean(self) -> Mean:
+        return Mean(weighting=self.weighting, denominator=self.denominator, pipeline=self.pipeline)
 
     @property
     def weighted(self) -> bool:
@@ -48,24 +43,13 @@ class FedAvg:
 
     def endpoints(self, problem: Problem, work: ClientWork | None = None) -> Mapping[str, Endpoint]:
         """Return the one endpoint; other algorithms let clients do other work with rows of the same channels."""
-        weighted = self.weighted
-        channels = (
-            Channel(name="delta", shape=(problem.parameters,), weighted=weighted),
-            Channel(name="loss", weighted=weighted),
-            *([WEIGHT] if weighted else []),
-        )
-        row = Spec(channels=channels, cohort=problem.cohort)
-        work = work or LocalTraining(weighted=weighted)
-        return {TRAIN: Endpoint(work=work, pipeline=compose(row, self.pipeline))}
+        return self._mean().endpoints(problem, work)
 
     def init(self, model_P: Array) -> State:
         return {"model": model_P}
 
     def round(self, state: State, now: Round) -> Flow:
-        released = yield Request(endpoint=TRAIN, payload=state)
-        mean_over = WEIGHT.name if self.weighted else "count"
-        over = mean_over if self.denominator == "weights" else float(now.cohort.expected)
-        step_P = released.mean("delta", over)
+        step_P, metrics = yield from self._mean().update(state, now)
         step_P *= self.lr
         step_P += state["model"]
-        return {"model": step_P}, {"train_loss": float(released.mean("loss", mean_over))}
+        return {"model": step_P}, metrics

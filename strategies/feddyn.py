@@ -53,7 +53,7 @@ class FedDyn:
         h <- h - alpha / N sum_S (y_i - x)
         x <- x + 1 / |S| sum_S (y_i - x) - h / alpha.
 
-    A client's g_i moves by what was sent of its update.
+    A client's g_i moves by what was sent of its update. Buffers, which no gradient trains, are averaged.
     """
 
     alpha: float = 0.1
@@ -76,5 +76,7 @@ class FedDyn:
     def round(self, state: State, now: Round) -> Flow:
         released = yield Request(endpoint=TRAIN, payload={"model": state["model"]})
         h_P = state["h"] - self.alpha * released.mean("delta", float(now.population))
+        for where in now.buffers:
+            h_P[where] = 0
         model_P = state["model"] + released.mean("delta", "count") - h_P / self.alpha
         return {"model": model_P, "h": h_P}, {"train_loss": float(released.mean("loss", "count"))}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple, get_args
@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from hansa.strategies.errors import LayoutError
-from hansa.strategies.types import Array
+from hansa.strategies.types import Array, Slices
 
 Kind = Literal["shared", "private", "fitted", "frozen"]
 EXACT = 2**24
@@ -27,6 +27,8 @@ class Entry(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
     kind: Kind
+    buffer: bool = False
+    """Whether it moves by other ways than gradients, as BatchNorm's statistics do."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,9 @@ class Layout:
         private: Iterable[str] = (),
         frozen: Iterable[str] = (),
         fitted: Iterable[str] = (),
+        buffers: Collection[str] = (),
     ) -> Layout:
-        """Lay out tensors by patterns of their names (as in ``fnmatch``).
+        """Lay out tensors by patterns of their names (as in ``fnmatch``); ``buffers`` are names.
 
         Raises LayoutError for a pattern that matches nothing, a tensor that is asked to be two things, a model that
         shares nothing, and types that cannot be averaged.
@@ -62,8 +65,16 @@ class Layout:
                     if kinds.setdefault(name, kind) != kind:
                         raise LayoutError(f"tensor {name!r} is asked to be {kinds[name]} and {kind}: choose one.")
         return cls(
-            tuple(_entry(name, tensor, kinds.get(name, "shared")) for name, tensor in tensors.items())
+            tuple(
+                Entry(name, tuple(tensor.shape), np.dtype(tensor.dtype), kinds.get(name, "shared"), name in buffers)
+                for name, tensor in tensors.items()
+            )
         )._checked()
+
+    @property
+    def buffers(self) -> Slices:
+        """Return where the shared vector has buffers."""
+        return tuple(where for entry, where in self._places["shared"] if entry.buffer)
 
     def size(self, kind: Kind) -> int:
         """Return the length of a kind's vector."""
@@ -116,7 +127,3 @@ def _matches(tensors: Mapping[str, Array], pattern: str, kind: Kind) -> list[str
         near = difflib.get_close_matches(pattern, tensors, 3, 0.0)
         raise LayoutError(f"{kind} pattern {pattern!r} matches no tensor of the model: nearest are {', '.join(near)}.")
     return found
-
-
-def _entry(name: str, tensor: Array, kind: Kind) -> Entry:
-    return Entry(name, tuple(tensor.shape), np.dtype(tensor.dtype), kind)

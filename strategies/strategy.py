@@ -10,7 +10,7 @@ from hansa.strategies.aggregate import ROWS, SUM, Aggregator, Released, Totals
 from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names, Pipeline
 from hansa.strategies.spec import Channel, Cohort
-from hansa.strategies.types import Array, Tree
+from hansa.strategies.types import Array, Slices, Tree
 from hansa.strategies.work import ClientWork, Trainer
 
 State: TypeAlias = dict[str, Array]
@@ -72,7 +72,8 @@ class Problem:
 
     ``parameters`` counts the shared ones, ``private`` those that stay with each client. ``training`` says what local
     training can do: ``"corrects"`` where it follows a `Plan`, ``"sgd"`` where its steps are plain SGD. ``metrics`` are
-    the channels of an evaluation, for strategies that evaluate a client's own model beside the common one.
+    the channels of an evaluation, for strategies that evaluate a client's own model beside the common one. ``buffers``
+    is where the shared vector holds what no gradient moves, such as BatchNorm's statistics.
     """
 
     parameters: int
@@ -80,15 +81,18 @@ class Problem:
     training: frozenset[str] = frozenset({"corrects", "sgd"})
     private: int = 0
     metrics: tuple[Channel, ...] = ()
+    buffers: Slices = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What a round knows of itself: its number from 1, how many clients there are, and the cohort's numbers."""
+    """What a round knows of itself: its number from 1, how many clients there are, the cohort's numbers, and the
+    problem's ``buffers``."""
 
     number: int
     population: int
     cohort: Cohort
+    buffers: Slices = ()
 
 
 Flow: TypeAlias = Generator[Request, Released, tuple[State, Metrics]]

@@ -27,5 +27,8 @@ class Row(Protocol):
     def __getitem__(self, where: slice, /) -> Array: ...
 
 
+Slices: TypeAlias = tuple[slice, ...]
+"""Stretches of a vector, apart and in order."""
+
 Tree: TypeAlias = Mapping[str, Array]
 """A plain value: arrays by name, as safetensors holds them."""

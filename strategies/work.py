@@ -78,6 +78,10 @@ class Trainer(Protocol):
         """Train from shared and private parameters, by a plan."""
         ...
 
+    def losses(self, model: Array, private_BQ: Array, names: Names) -> Array:
+        """Return the mean loss of a model on local training data, losses_B in float32; 0 where there is none."""
+        ...
+
     def evaluate(self, model: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
         """Return the sums behind each metric on local test data, channels of shape (B, *shape)."""
         ...

@@ -97,6 +97,9 @@ class Quadratic:
             x_BP = x_BP - rate * gradient_BP
         return x_BP
 
+    def losses(self, model: Array, private_BQ: Array, names: Names) -> Array:
+        return self._loss(np.broadcast_to(model, (len(names), self.parameters)), names)
+
     def evaluate(self, model: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
         """Return METRICS, with the private parameters in the place of the model's first."""
         x_BP = np.broadcast_to(model, (len(names), self.parameters)).copy()

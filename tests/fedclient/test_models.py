@@ -108,6 +108,10 @@ def train(there, names=NAMES, ctx=CTX, **plan):
     return there.train(model_P, there.private(names), names, ctx, Plan(**plan))
 
 
+def losses(there, names=NAMES):
+    return there.losses(start(TorchWork(there.task, there.settings, there.seed)), there.private(names), names)
+
+
 def evaluate(there):
     return there.evaluate(start(there), there.private(NAMES), NAMES)
 
@@ -424,3 +428,35 @@ def test_data_that_could_not_be_read_is_read_again_and_then_kept():
     for _ in range(3):
         assert train(there, ("north",)).delta_BP.any()
     assert Late.asked == 2
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_losses_before_training_are_those_of_one_pass_and_leave_nothing_behind(task):
+    there, fresh = work(task), work(task)
+    told_B = losses(there)
+    model = fresh.model.eval()
+    for name, told in zip(NAMES, told_B, strict=True):
+        inputs, targets = there.data(name).train.tensors
+        with torch.no_grad():
+            assert told == pytest.approx(float(there.task.loss(model(inputs), targets)), rel=1e-6)
+        assert losses(there, (name,)).tolist() == [told]
+    assert told_B.dtype == np.float32 and bits(train(there)) == bits(train(fresh))
+
+
+def test_who_has_no_examples_has_a_loss_of_0():
+    class Empty(Points):
+        def data(self, client):
+            points = TensorDataset(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
+            return Data(train=points, test=points)
+
+    assert losses(work(Empty)).tolist() == [0, 0, 0]
+
+
+def test_a_loss_that_cannot_be_told_says_where():
+    class Torn(Points):
+        def loss(self, outputs, targets):
+            raise ValueError("no such loss")
+
+    with pytest.raises(StageFailed, match="no such loss") as failed:
+        losses(work(Torn))
+    assert failed.value.stage == "training loss"

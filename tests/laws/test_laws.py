@@ -12,18 +12,25 @@ from hansa.strategies import (
     Bound,
     Ditto,
     Evaluation,
+    FedAdagrad,
+    FedAdam,
     FedAvg,
+    FedAvgM,
     FedCM,
     FedDyn,
+    FedNova,
     FedPer,
     FedProx,
     FedRep,
+    FedYogi,
     FineTuning,
     Median,
     PFedMe,
+    QFedAvg,
     Quantise,
     Request,
     Scaffold,
+    Term,
     laws,
     median,
 )
@@ -32,6 +39,9 @@ from hansa.strategies.laws import Quadratic
 CLIP = {"delta": 2.0, "loss": 50.0}
 CONTROLS = {**CLIP, "control": 1.0}
 BOUND = Bound(clip=CLIP, max_examples=128)
+NOVA = Bound(clip={**CLIP, "travel": 1.0}, max_examples=128)
+TILT = {**CLIP, "tilt": 20.0, "value": 50.0}
+TILTS = Bound(clip={**TILT, "curvature": 100.0})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +100,26 @@ STRATEGIES = {
     "fedavg, 16 bits": FedAvg(pipeline=(BOUND, Quantise())),
     "fedavg, 32 bits": FedAvg(pipeline=(BOUND, Quantise(bits=32))),
     "fedavg, fixed denominator, 16 bits": FedAvg(denominator="expected", pipeline=(BOUND, Quantise())),
+    "fedavgm": FedAvgM(),
+    "fedavgm, 16 bits": FedAvgM(pipeline=(BOUND, Quantise())),
+    "fedavgm, uniform and fixed": FedAvgM(weighting="uniform", denominator="expected"),
+    "fedadagrad": FedAdagrad(),
+    "fedadagrad, 32 bits": FedAdagrad(pipeline=(BOUND, Quantise(bits=32))),
+    "fedadam": FedAdam(),
+    "fedadam, clipped": FedAdam(pipeline=(BOUND,)),
+    "fedyogi": FedYogi(),
+    "fedyogi, 16 bits": FedYogi(pipeline=(BOUND, Quantise())),
+    "fednova": FedNova(),
+    "fednova, uniform": FedNova(weighting="uniform"),
+    "fednova, 16 bits": FedNova(pipeline=(NOVA, Quantise())),
+    "qfedavg": QFedAvg(),
+    "qfedavg, steep": QFedAvg(q=5.0),
+    "qfedavg, 32 bits": QFedAvg(pipeline=(TILTS, Quantise(bits=32))),
+    "term": Term(),
+    "term, steep": Term(t=1e4),
+    "term, uniform": Term(weighting="uniform"),
+    "term, clipped": Term(pipeline=(Bound(clip={"delta": 2.0}),)),
+    "term, 32 bits": Term(pipeline=(Bound(clip=TILT, max_examples=128), Quantise(bits=32))),
     "scaffold": Scaffold(),
     "scaffold, clipped": Scaffold(pipeline=(Bound(clip=CONTROLS),)),
     "scaffold, 16 bits": Scaffold(pipeline=(Bound(clip=CONTROLS), Quantise())),
@@ -181,7 +211,7 @@ LIMITS = {
     "asking twice exactly is asking once": (Twice(), FedAvg(), {}),
     "evaluation learns nothing": (Evaluated(), FedAvg(), {}),
     "no pull to the start": (FedProx(mu=0.0), FedAvg(), {}),
-    "no momentum": (FedCM(alpha=1.0), UNIFORM, {}),
+    "no client momentum": (FedCM(alpha=1.0), UNIFORM, {}),
     "own models move nobody else": (Ditto(attraction=3.0), FedAvg(), {}),
     "personal layers are not averaged": (FedPer(), FedAvg(), {"world": PERSONAL}),
     "one envelope, moved all the way, is training with a pull": (
@@ -190,6 +220,26 @@ LIMITS = {
         {"atol": 1e-6},
     ),
     "tuning learns nothing": (FineTuning(), FedAvg(), {}),
+    "no momentum": (FedAvgM(momentum=0.0), FedAvg(), {}),
+    "no momentum, slow server": (
+        FedAvgM(momentum=0.0, lr=0.3, weighting="uniform"),
+        FedAvg(lr=0.3, weighting="uniform"),
+        {},
+    ),
+    "Adagrad with a large tau": (FedAdagrad(lr=2e4, tau=1e4), FedAvg(), {"atol": 1e-5}),
+    "Adam with a large tau": (FedAdam(lr=2e4, beta1=0.0, tau=1e4, beta2=1 - 1e-9), FedAvg(), {"atol": 1e-5}),
+    "Yogi with a large tau": (FedYogi(lr=2e4, beta1=0.0, tau=1e4, beta2=1 - 1e-9), FedAvg(), {"atol": 1e-5}),
+    "Yogi and Adam that remember for ever": (FedYogi(beta2=1 - 1e-9), FedAdam(beta2=1 - 1e-9), {"atol": 1e-6}),
+    "equal travel": (FedNova(), FedAvg(), {"atol": 1e-5}),
+    "equal travel, uniform": (
+        FedNova(weighting="uniform", lr=0.5),
+        FedAvg(weighting="uniform", lr=0.5),
+        {"atol": 1e-5},
+    ),
+    "power 0": (QFedAvg(q=0.0), UNIFORM, {"atol": 1e-6}),
+    "tilt 0": (Term(t=0.0), FedAvg(), {"atol": 1e-6}),
+    "tilt 0, uniform": (Term(t=0.0, weighting="uniform"), UNIFORM, {"atol": 1e-6}),
+    "a hardly tilted mean": (Term(t=1e-6), FedAvg(), {"atol": 1e-3}),
     "no heterogeneity, no correction": (Scaffold(), UNIFORM, {"world": ALIKE, "atol": 1e-6}),
 }
 

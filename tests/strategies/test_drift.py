@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hansa.strategies import CompositionError, FedAvg, FedCM, FedDyn, FedProx, Problem, Scaffold
+from hansa.strategies import CompositionError, FedAvg, FedCM, FedDyn, FedProx, Problem, Released, Round, Scaffold
 from hansa.strategies.laws import Quadratic, play
 from hansa.strategies.spec import Cohort
 
 WORLD = Quadratic.of(clients=3, noise=0)
 A_N1, T_NP = WORLD.pull_N[:, None].astype(float), WORLD.target_NP.astype(float)
+COHORT = Cohort(expected=2, max=4)
 ETA, STEPS = WORLD.rate, WORLD.steps
 
 
@@ -42,6 +43,18 @@ def test_feddyn_regularises_by_the_last_gradients():
         x_P = y_NP.mean(0) - h_P / alpha
         np.testing.assert_allclose(step.after["model"], x_P, atol=1e-4)
         np.testing.assert_allclose(step.after["h"], h_P, atol=1e-4)
+
+
+def test_feddyn_averages_buffers():
+    strategy, model_P = FedDyn(alpha=0.5), np.zeros(3, np.float32)
+    sums = {"delta": np.array([[2.0, 4.0, 6.0]]), "loss": np.array([1.0])}
+    flow = strategy.round(strategy.init(model_P), Round(number=1, population=4, cohort=COHORT, buffers=(slice(1, 2),)))
+    next(flow)
+    with pytest.raises(StopIteration) as stop:
+        flow.send(Released(sums=sums, count_G=np.array([2]), names=("a", "b")))
+    state, _ = stop.value.value
+    assert state["h"].tolist() == [-0.25, 0.0, -0.75]
+    assert state["model"].tolist() == [1.0 + 0.5, 2.0, 3.0 + 1.5]
 
 
 def test_fedcm_mixes_the_last_direction_into_every_step():

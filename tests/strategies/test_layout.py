@@ -40,6 +40,11 @@ def test_tensors_come_back_with_their_shapes_and_types():
     assert lay.unpack(lay.pack(NORM, "frozen"), "frozen")["mask"].tolist() == [True, False]
 
 
+def test_a_layout_knows_where_its_buffers_are():
+    lay = Layout.of(NORM, private=["norm.running_mean"], frozen=["mask"], buffers=["norm.running_mean", "scale"])
+    assert lay.buffers == (slice(7, 8),) and Layout.of(NORM, frozen=["mask"]).buffers == ()
+
+
 def test_the_mean_of_integers_is_rounded():
     lay = Layout.of({"steps": np.array([0, 0], np.int64)})
     assert lay.unpack(np.array([2.6, -1.2], np.float32), "shared")["steps"].tolist() == [3, -1]
