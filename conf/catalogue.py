@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
+from typing import Any
 
 import yaml
 from rich.console import Console
@@ -33,9 +34,17 @@ def rows(group: str) -> Iterator[tuple[str, str, str]]:
     for file in sorted(files("hansa.conf").joinpath(group).iterdir(), key=lambda file: file.name):
         if file.name.endswith(".yaml"):
             text = file.read_text(encoding="utf-8")
-            settings = {k: v for k, v in yaml.safe_load(text).items() if k not in ("_target_", "defaults")}
             about = text.splitlines()[0].removeprefix("# ")
-            yield file.name.removesuffix(".yaml"), about, ", ".join(map(str, settings))
+            yield file.name.removesuffix(".yaml"), about, ", ".join(_settings(yaml.safe_load(text)))
     if group == "strategy":
         for name, point in installed().items():
             yield name, f"of an installed package ({point.value})", ""
+
+
+def _settings(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Yield the names of a component's settings, and of the components in it."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and "_target_" in value:
+            yield from _settings(value, f"{above}{name}.")
+        elif name not in ("_target_", "defaults"):
+            yield above + name

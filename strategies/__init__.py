@@ -7,7 +7,6 @@ This package is pure: numpy in, numpy out; no Flower, no torch, no clock, no dis
 
 from hansa.strategies.aggregate import Aggregator, Released, Totals, median, single
 from hansa.strategies.bound import Bound
-from hansa.strategies.coordinate_median import Median
 from hansa.strategies.errors import CompositionError, LayoutError, RoundLost, StrategyError, SumError
 from hansa.strategies.fedavg import FedAvg
 from hansa.strategies.keys import Context
@@ -15,6 +14,7 @@ from hansa.strategies.layout import Layout
 from hansa.strategies.pipeline import Pipeline, Transform, compose
 from hansa.strategies.quantise import Quantise
 from hansa.strategies.questions import Evaluation, Question
+from hansa.strategies.robust import Robust
 from hansa.strategies.scaffold import Scaffold
 from hansa.strategies.spec import WEIGHT, Channel, Cohort, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State, Strategy
@@ -36,13 +36,13 @@ __all__ = [
     "Layout",
     "LayoutError",
     "LocalTraining",
-    "Median",
     "Pipeline",
     "Problem",
     "Quantise",
     "Question",
     "Released",
     "Request",
+    "Robust",
     "Round",
     "RoundLost",
     "Scaffold",

@@ -12,31 +12,19 @@ from hansa.strategies import (
     Bound,
     Evaluation,
     FedAvg,
-    Median,
     Quantise,
     Request,
+    Robust,
     Scaffold,
     laws,
     median,
 )
 from hansa.strategies.laws import Quadratic
+from hansa.strategies.rules import Bulyan, CentredClipping, GeometricMedian, Krum, TrimmedMean
 
 CLIP = {"delta": 2.0, "loss": 50.0}
 CONTROLS = {**CLIP, "control": 1.0}
 BOUND = Bound(clip=CLIP, max_examples=128)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MedianOfMeans(Median):
-    """The median of the means of a few groups: robust, and each group is a sum."""
-
-    groups: int = 3
-
-    def endpoints(self, problem):
-        return {
-            name: replace(end, aggregator=Aggregator(groups=self.groups, rule=median))
-            for name, end in super().endpoints(problem).items()
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +74,25 @@ STRATEGIES = {
     "scaffold, clipped": Scaffold(pipeline=(Bound(clip=CONTROLS),)),
     "scaffold, 16 bits": Scaffold(pipeline=(Bound(clip=CONTROLS), Quantise())),
     "scaffold, 32 bits": Scaffold(pipeline=(Bound(clip=CONTROLS), Quantise(bits=32))),
-    "median": Median(),
-    "median, clipped": Median(pipeline=(BOUND,)),
-    "median, 16 bits": Median(pipeline=(BOUND, Quantise())),
-    "median of means": MedianOfMeans(),
-    "median of means, 16 bits": MedianOfMeans(pipeline=(BOUND, Quantise())),
+    "median": Robust(),
+    "median, clipped": Robust(pipeline=(BOUND,)),
+    "median, 16 bits": Robust(pipeline=(BOUND, Quantise())),
+    "median of means": Robust(groups=3),
+    "median of means, 16 bits": Robust(groups=3, pipeline=(BOUND, Quantise())),
+    "bucketing": Robust(bucket=2),
+    "bucketing, 16 bits": Robust(bucket=3, pipeline=(BOUND, Quantise())),
+    "trimmed mean": Robust(rule=TrimmedMean()),
+    "trimmed mean, 16 bits": Robust(rule=TrimmedMean(), pipeline=(BOUND, Quantise())),
+    "trimmed mean of groups": Robust(rule=TrimmedMean(), groups=4),
+    "krum": Robust(rule=Krum()),
+    "krum, clipped": Robust(rule=Krum(), pipeline=(BOUND,)),
+    "multi-krum": Robust(rule=Krum(keep=0)),
+    "multi-krum of buckets": Robust(rule=Krum(byzantine=0, keep=2), bucket=2),
+    "bulyan": Robust(rule=Bulyan()),
+    "geometric median": Robust(rule=GeometricMedian()),
+    "geometric median, 16 bits": Robust(rule=GeometricMedian(), pipeline=(BOUND, Quantise())),
+    "centred clipping": Robust(rule=CentredClipping()),
+    "centred clipping, 16 bits": Robust(rule=CentredClipping(passes=2), pipeline=(BOUND, Quantise())),
     "two requests": Twice(),
     "two requests, 16 bits": Twice(pipeline=(BOUND, Quantise())),
     "evaluated": Evaluated(),
@@ -150,10 +152,19 @@ LIMITS = {
         FedAvg(weighting="uniform", pipeline=(BOUND,)),
         {"atol": 1e-5},
     ),
-    "median of equals is their mean": (Median(), UNIFORM, {"world": ALIKE}),
+    "median of equals is their mean": (Robust(), UNIFORM, {"world": ALIKE}),
     "equal examples are uniform weights": (FedAvg(pipeline=(Bound(max_examples=9),)), UNIFORM, {"world": ALIKE}),
-    "median of two is their mean": (Median(), UNIFORM, {"cohort": 2, "atol": 1e-6}),
-    "one group of means is a mean": (MedianOfMeans(groups=1), UNIFORM, {}),
+    "median of two is their mean": (Robust(), UNIFORM, {"cohort": 2, "atol": 1e-6}),
+    "one group of means is a mean": (Robust(groups=1), UNIFORM, {}),
+    "buckets of one": (Robust(bucket=1), Robust(), {}),
+    "one bucket of all is a mean": (Robust(bucket=8), UNIFORM, {"atol": 1e-6}),
+    "nothing is trimmed": (Robust(rule=TrimmedMean(trim=0)), UNIFORM, {"atol": 1e-6}),
+    "all but the median is trimmed": (Robust(rule=TrimmedMean(trim=0.4)), Robust(), {"cohort": 7}),
+    "multi-krum that keeps all": (Robust(rule=Krum(byzantine=0, keep=0)), UNIFORM, {"atol": 1e-6}),
+    "krum of equals is their mean": (Robust(rule=Krum()), UNIFORM, {"world": ALIKE}),
+    "bulyan without wrong ones": (Robust(rule=Bulyan(byzantine=0)), UNIFORM, {"atol": 1e-6}),
+    "all distances are small": (Robust(rule=GeometricMedian(smoothing=1e9)), UNIFORM, {"atol": 1e-6}),
+    "a wide radius clips nothing": (Robust(rule=CentredClipping(radius=1e9)), UNIFORM, {"atol": 1e-6}),
     "asking twice exactly is asking once": (Twice(), FedAvg(), {}),
     "evaluation learns nothing": (Evaluated(), FedAvg(), {}),
     "no heterogeneity, no correction": (Scaffold(), UNIFORM, {"world": ALIKE, "atol": 1e-6}),
