@@ -9,11 +9,13 @@ from hansa.strategies.aggregate import Aggregator, Released, Totals, median, sin
 from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError, LayoutError, RoundLost, StrategyError, SumError
 from hansa.strategies.fedavg import FedAvg
+from hansa.strategies.fltrust import FLTrust
 from hansa.strategies.keys import Context
 from hansa.strategies.layout import Layout
 from hansa.strategies.pipeline import Pipeline, Transform, compose
 from hansa.strategies.quantise import Quantise
 from hansa.strategies.questions import Evaluation, Question
+from hansa.strategies.rfa import Rfa
 from hansa.strategies.robust import Robust
 from hansa.strategies.scaffold import Scaffold
 from hansa.strategies.spec import WEIGHT, Channel, Cohort, Spec
@@ -31,6 +33,7 @@ __all__ = [
     "Context",
     "Endpoint",
     "Evaluation",
+    "FLTrust",
     "FedAvg",
     "Flow",
     "Layout",
@@ -42,6 +45,7 @@ __all__ = [
     "Question",
     "Released",
     "Request",
+    "Rfa",
     "Robust",
     "Round",
     "RoundLost",

@@ -28,7 +28,7 @@ class Bulyan(Rule):
     byzantine: int = 1
 
     def __post_init__(self) -> None:
-        at_least("byzantine", self.byzantine, 0)
+        at_least("strategy.rule.byzantine", self.byzantine, 0)
 
     def check(self, rows: int, error: type[StrategyError] = CompositionError) -> None:
         who, less = f"Bulyan with byzantine={self.byzantine}", "lower strategy.rule.byzantine, or have more clients"

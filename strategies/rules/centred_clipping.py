@@ -28,8 +28,8 @@ class CentredClipping(Rule):
     passes: int = 1
 
     def __post_init__(self) -> None:
-        above("radius", self.radius, 0)
-        at_least("passes", self.passes, 1)
+        above("strategy.rule.radius", self.radius, 0)
+        at_least("strategy.rule.passes", self.passes, 1)
 
     def __call__(self, rows_GP: Array, last_P: Array | None = None) -> Array:
         centre_P = np.zeros(rows_GP.shape[1]) if last_P is None else last_P.astype(np.float64)

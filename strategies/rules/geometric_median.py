@@ -24,8 +24,8 @@ class GeometricMedian(Rule):
     smoothing: float = 1e-6
 
     def __post_init__(self) -> None:
-        at_least("passes", self.passes, 1)
-        above("smoothing", self.smoothing, 0)
+        at_least("strategy.rule.passes", self.passes, 1)
+        above("strategy.rule.smoothing", self.smoothing, 0)
 
     def __call__(self, rows_GP: Array, last_P: Array | None = None) -> Array:
         point_P = np.zeros(rows_GP.shape[1])

@@ -33,8 +33,8 @@ class Krum(Rule):
     keep: int = 1
 
     def __post_init__(self) -> None:
-        at_least("byzantine", self.byzantine, 0)
-        at_least("keep", self.keep, 0)
+        at_least("strategy.rule.byzantine", self.byzantine, 0)
+        at_least("strategy.rule.keep", self.keep, 0)
 
     def check(self, rows: int, error: type[StrategyError] = CompositionError) -> None:
         who, less = f"Krum with byzantine={self.byzantine}", "lower strategy.rule.byzantine, or have more clients"

@@ -38,12 +38,12 @@ def enough(rows: int, least: int, who: str, remedy: str, error: type[StrategyErr
 
 
 def at_least(name: str, value: float, least: float) -> None:
-    """Refuse a rule's setting that is too small."""
+    """Refuse a setting that is too small."""
     if not value >= least:
-        raise CompositionError(f"strategy.rule.{name}={value}: it must be at least {least}.")
+        raise CompositionError(f"{name}={value}: it must be at least {least}.")
 
 
 def above(name: str, value: float, floor: float) -> None:
-    """Refuse a rule's setting that is not above a number."""
+    """Refuse a setting that is not above a number."""
     if not value > floor:
-        raise CompositionError(f"strategy.rule.{name}={value}: it must be above {floor}.")
+        raise CompositionError(f"{name}={value}: it must be above {floor}.")

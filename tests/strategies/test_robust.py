@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
-from hansa.strategies import Bound, Cohort, CompositionError, FedAvg, Problem, Released, Robust, Round, RoundLost, laws
+from hansa.strategies import (
+    Bound,
+    Cohort,
+    CompositionError,
+    FedAvg,
+    FLTrust,
+    Problem,
+    Released,
+    Rfa,
+    Robust,
+    Round,
+    RoundLost,
+    laws,
+)
 from hansa.strategies.aggregate import median
 from hansa.strategies.columns import ENTRIES, norms
+from hansa.strategies.fltrust import trusting
 from hansa.strategies.keys import stream
 from hansa.strategies.rules import Bulyan, CentredClipping, GeometricMedian, Krum, Median, TrimmedMean, bucketed
 from hansa.strategies.rules.distances import squared_distances
@@ -180,6 +194,8 @@ def test_too_small_a_cohort_is_refused_and_too_few_answers_lose_the_round(strate
         (lambda: GeometricMedian(smoothing=0.0), "rule.smoothing=0.0: it must be above 0"),
         (lambda: CentredClipping(radius=float("nan")), "rule.radius=nan: it must be above 0"),
         (lambda: CentredClipping(passes=0), "rule.passes=0"),
+        (lambda: Rfa(passes=0), "strategy.passes=0: it must be at least 1"),
+        (lambda: Rfa(smoothing=0.0), "strategy.smoothing=0.0: it must be above 0"),
         (lambda: Robust(bucket=0), "strategy.bucket=0"),
         (lambda: Robust(groups=-1), "strategy.groups=-1"),
     ],
@@ -199,6 +215,49 @@ def test_a_rule_that_selects_tells_how_many():
 def test_the_loss_is_that_of_the_median_client():
     (step,) = laws.play(Robust(rule=Krum()), laws.Quadratic.of(), 1).steps
     assert step.metrics["train_loss"] == np.median(step.asked[0][1].sums["loss"].astype(np.float32))
+
+
+@pytest.mark.parametrize("lose", [(), ((1, "c01"), (2, "c02"), (2, "c05"))])
+def test_the_geometric_median_is_the_same_from_rows_and_from_sums(lose):
+    for passes in (1, 2, 4, 9):
+        rows, sums = (
+            laws.play(strategy, laws.Quadratic.of(), 4, lose=lose)
+            for strategy in (Robust(rule=GeometricMedian(passes=passes)), Rfa(passes=passes))
+        )
+        assert np.abs(rows.model_P - sums.model_P).max() < 1e-6
+        assert len(sums.steps[0].asked) == passes
+
+
+def test_a_client_pulls_by_at_most_one():
+    far = replace(laws.Quadratic.of(), target_NP=np.full((8, 5), 50, np.float32))
+    (step,) = laws.play(Rfa(), far, 1).steps
+    for _, released in step.asked:
+        assert np.linalg.norm(released.total("delta")) <= 8 * (1 + 1e-6)
+
+
+def test_fltrust_by_hand():
+    """The cosines with (0, 2) are 1, 0.6 and -1, and 0 for no update: 1 (0, 2) and 0.6 (1.6, 1.2), over 1.6."""
+    rows_GP = np.array([[0, 9], [4, 3], [0, -1], [0, 0]], np.float32)
+    step_P, trusted = trusting(rows_GP, np.array([0, 2], np.float32))
+    assert np.allclose(step_P, [0.96 / 1.6, 2.72 / 1.6]) and trusted == 2
+
+
+def test_fltrust_stays_where_nobody_is_trusted_and_needs_somebody():
+    step_P, trusted = trusting(column(-1, 0), np.ones(1, np.float32))
+    assert (step_P.tolist(), trusted) == ([0], 0)
+    with pytest.raises(RoundLost, match="nobody but the root client 'c00' answered"):
+        laws.play(FLTrust(root="c00"), laws.Quadratic.of(), 1, cohort=("c00",))
+
+
+def test_the_root_client_is_asked_first_trains_once_and_is_not_among_the_others():
+    world = laws.Quadratic.of()
+    for cohort in (world.names, world.names[1:]):
+        (step,) = laws.play(FLTrust(root="c00"), world, 1, cohort=cohort).steps
+        (first, own), (_, others) = step.asked
+        assert first.to == ("c00",) and own.names == ("c00",) and others.names == cohort
+        rows_GP = others.means("delta", "count")[len(cohort) - 7 :]
+        step_P, trusted = trusting(rows_GP, own.means("delta", "count")[0])
+        assert np.array_equal(step.after["model"], step_P) and step.metrics["trusted"] == trusted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +300,8 @@ WITHSTAND = {
     "geometric median": Robust(rule=GeometricMedian()),
     "centred clipping": Robust(rule=CentredClipping(radius=0.3, passes=3)),
     "bucketing": Robust(bucket=2),
+    "rfa": Rfa(),
+    "fltrust": FLTrust(root="c00"),
     "median of means": Robust(groups=12),
     "norm bounding": FedAvg(weighting="uniform", pipeline=(Bound(clip={"delta": 0.3}),)),
 }
