@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from hansa.strategies.types import Array
 
 STEP = 64
 """Blocks are multiples of so many columns wide, but for the last."""
-ENTRIES = 2**18
-"""Entries of a block; they stay near a core's cache."""
+ENTRIES = 2**16
+"""Entries of a block; they stay in a core's cache, in float64 too."""
+ALL = slice(None)
 
 
 def blocks(rows_GP: Array) -> Iterator[slice]:
@@ -22,10 +23,10 @@ def blocks(rows_GP: Array) -> Iterator[slice]:
         yield slice(start, min(start + width, columns))
 
 
-def ordered(rows_GP: Array) -> Iterator[tuple[slice, Array]]:
-    """Yield blocks of columns with the entries of each column sorted, shape (C, G)."""
+def ordered(rows_GP: Array, used: Sequence[int] | slice = ALL) -> Iterator[tuple[slice, Array]]:
+    """Yield blocks of columns of the used rows, with the entries of each column sorted, shape (C, G)."""
     for where in blocks(rows_GP):
-        sorted_CG = rows_GP[:, where].T.copy()
+        sorted_CG = rows_GP[used, where].T.copy()
         sorted_CG.sort(axis=1)
         yield where, sorted_CG
 
@@ -55,7 +56,7 @@ def products(rows_GP: Array, point_P: Array) -> Array:
 
 def combined(rows_GP: Array, share_G: Array) -> Array:
     """Return sum_g share_g row_g, shape (P,), float64."""
-    sum_P = np.empty(rows_GP.shape[1])
+    sum_P, used = np.empty(rows_GP.shape[1]), np.flatnonzero(share_G)
     for where in blocks(rows_GP):
-        sum_P[where] = np.einsum("g,gc->c", share_G, rows_GP[:, where].astype(np.float64))
+        sum_P[where] = np.einsum("g,gc->c", share_G[used], rows_GP[used, where].astype(np.float64))
     return sum_P

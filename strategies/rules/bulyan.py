@@ -39,10 +39,10 @@ class Bulyan(Rule):
 
     def __call__(self, rows_GP: Array, last_P: Array | None = None) -> Array:
         self.check(len(rows_GP), RoundLost)
-        chosen_SP = rows_GP[self._selected(squared_distances(rows_GP))]
+        chosen = self._selected(squared_distances(rows_GP))
         mean_P = np.empty(rows_GP.shape[1], np.float32)
-        for where, sorted_CS in ordered(chosen_SP):
-            mean_P[where] = nearest_mean(sorted_CS, len(chosen_SP) - 2 * self.byzantine)
+        for where, sorted_CS in ordered(rows_GP, chosen):
+            mean_P[where] = nearest_mean(sorted_CS, len(chosen) - 2 * self.byzantine)
         return mean_P
 
     def _selected(self, distance_GG: Array) -> list[int]:
