@@ -13,7 +13,7 @@ from rich.text import Text
 
 from hansa.conf.components import installed
 from hansa.conf.errors import UnknownSetting
-from hansa.conf.facts import Facts, told, written
+from hansa.conf.facts import Facts, flat, told, written
 from hansa.conf.parts import GROUPS
 
 
@@ -56,9 +56,9 @@ def rows(group: str) -> Iterator[tuple[str, str, str]]:
     for file in sorted(files("hansa.conf").joinpath(group).iterdir(), key=lambda file: file.name):
         if file.name.endswith(".yaml"):
             text = file.read_text(encoding="utf-8")
-            settings = {k: v for k, v in yaml.safe_load(text).items() if k not in ("_target_", "defaults")}
-            about = text.splitlines()[0].removeprefix("# ")
-            yield file.name.removesuffix(".yaml"), about, ", ".join(map(str, settings))
+            about, settings = text.splitlines()[0].removeprefix("# "), dict(flat(yaml.safe_load(text)))
+            settings.pop("defaults", None)
+            yield file.name.removesuffix(".yaml"), about, ", ".join(settings)
     if group == "strategy":
         for name, point in installed().items():
             yield name, f"of an installed package ({point.value})", ""

@@ -45,24 +45,30 @@ BUILT_IN = (
     "hansa.simulations.devices.Network",
     "hansa.strategies.Bound",
     "hansa.strategies.Ditto",
-    "hansa.strategies.FedAvg",
-    "hansa.strategies.FedCM",
-    "hansa.strategies.FedDyn",
-    "hansa.strategies.FedPer",
-    "hansa.strategies.FedProx",
-    "hansa.strategies.FedRep",
-    "hansa.strategies.FineTuning",
-    "hansa.strategies.Median",
-    "hansa.strategies.PFedMe",
     "hansa.strategies.FedAdagrad",
     "hansa.strategies.FedAdam",
     "hansa.strategies.FedAvg",
     "hansa.strategies.FedAvgM",
+    "hansa.strategies.FedCM",
+    "hansa.strategies.FedDyn",
     "hansa.strategies.FedNova",
+    "hansa.strategies.FedPer",
+    "hansa.strategies.FedProx",
+    "hansa.strategies.FedRep",
     "hansa.strategies.FedYogi",
-    "hansa.strategies.Median",
+    "hansa.strategies.FineTuning",
+    "hansa.strategies.FLTrust",
+    "hansa.strategies.PFedMe",
     "hansa.strategies.QFedAvg",
     "hansa.strategies.Quantise",
+    "hansa.strategies.Rfa",
+    "hansa.strategies.Robust",
+    "hansa.strategies.rules.Bulyan",
+    "hansa.strategies.rules.CentredClipping",
+    "hansa.strategies.rules.GeometricMedian",
+    "hansa.strategies.rules.Krum",
+    "hansa.strategies.rules.Median",
+    "hansa.strategies.rules.TrimmedMean",
     "hansa.strategies.Scaffold",
     "hansa.strategies.Term",
 )
@@ -139,8 +145,8 @@ def fields(component: type) -> dict[str, Any]:
 
 
 def build(where: str, values: Mapping[str, Any], **given: Any) -> Any:
-    """Make the component that ``values["_target_"]`` names, from checked values; ``where`` is its place in the
-    configuration. Raises UnknownSetting, WrongValue, CannotLoad."""
+    """Make the component that ``values["_target_"]`` names, from checked values, and components that stand in its
+    fields; ``where`` is its place in the configuration. Raises UnknownSetting, WrongValue, CannotLoad."""
     component = resolve(target := str(values.get("_target_")))
     if where in PARTS:
         _check_parts(where, target, component)
@@ -152,8 +158,18 @@ def build(where: str, values: Mapping[str, Any], **given: Any) -> Any:
             raise UnknownSetting(
                 f"{where}.{name} does not exist: {component.__name__} has {', '.join(near) or 'none'}."
             )
-        settings[name] = _checked(f"{where}.{name}", value, hints[name])
+        settings[name] = _value(f"{where}.{name}", value, hints[name])
     return component(**settings, **{name: value for name, value in given.items() if name in fields(component)})
+
+
+def _value(where: str, value: Any, hint: Any) -> Any:
+    """Return a field's value: a component where it names one, else the checked value."""
+    if not isinstance(hint, type) or not dataclasses.is_dataclass(hint):
+        return _checked(where, value, hint)
+    part = build(where, value) if isinstance(value, Mapping) else value
+    if not isinstance(part, hint):
+        raise WrongValue(f"{where}={value!r}: it must be a {hint.__name__}, such as those in conf/strategy.")
+    return part
 
 
 def _checked(where: str, value: Any, hint: Any) -> Any:
@@ -176,8 +192,17 @@ def _checked(where: str, value: Any, hint: Any) -> Any:
 
 def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default is not dataclasses.MISSING:
-        return field.default
+        return _plain(field.default)
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else "???"
+
+
+def _plain(value: Any) -> Any:
+    """Return a built-in component as the configuration writes it; anything else as it is."""
+    targets = {target: target.rpartition(".")[2] for target in BUILT_IN} if dataclasses.is_dataclass(value) else {}
+    for target, name in targets.items():
+        if type(value).__name__ == name and resolve(target) is type(value):
+            return {"_target_": target} | {known: getattr(value, known) for known in fields(type(value))}
+    return value
 
 
 def _entry_point(point: importlib.metadata.EntryPoint) -> type:

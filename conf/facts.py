@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -37,19 +37,19 @@ class Facts:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Its settings and their defaults."""
-        return {name: value for name, value in self._values.items() if name != "_target_"}
+        """Its settings and their defaults, those of components in it by dotted names."""
+        return dict(flat(self._values))
 
     @property
     def paper(self) -> str:
-        """The first paragraph of its file."""
-        paragraph = inspect.cleandoc(sys.modules[type(self._built()).__module__].__doc__ or "").partition("\n\n")[0]
+        """The first paragraph of the file of its rule, where it has one, or of its own."""
+        paragraph = inspect.cleandoc(sys.modules[self._kinds[-1].__module__].__doc__ or "").partition("\n\n")[0]
         return " ".join(paragraph.split())
 
     @property
     def equations(self) -> str:
-        """What its class says of itself."""
-        return inspect.cleandoc(type(self._built()).__doc__ or "")
+        """What its class says of itself, and its rule's."""
+        return "\n\n".join(inspect.cleandoc(kind.__doc__ or "") for kind in self._kinds)
 
     @cached_property
     def server_state(self) -> list[str]:
@@ -99,8 +99,16 @@ class Facts:
         return dict(yaml.safe_load(self._text))
 
     def _built(self, pipeline: tuple[Transform, ...] = (Bound(),)) -> Strategy:
-        made: Strategy = build("strategy", self._values, pipeline=pipeline)
+        values = self._values | ({"root": WORLD.names[0]} if "root" in self._values else {})
+        made: Strategy = build("strategy", values, pipeline=pipeline)
         return made
+
+    @property
+    def _kinds(self) -> list[type]:
+        """The strategy's class, and those of components in it."""
+        strategy = self._built()
+        parts = [type(part) for name, part in vars(strategy).items() if name != "pipeline"]
+        return [type(strategy), *(part for part in parts if part.__module__.startswith("hansa.strategies."))]
 
     @cached_property
     def _endpoints(self) -> dict[str, Endpoint]:
@@ -109,6 +117,15 @@ class Facts:
     @property
     def _trained(self) -> list[Endpoint]:
         return [end for name, end in self._endpoints.items() if name.startswith("train.")]
+
+
+def flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Go through a component's settings, and by dotted names those of the components in it."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and "_target_" in value:
+            yield from flat(value, f"{above}{name}.")
+        elif name != "_target_":
+            yield above + name, value
 
 
 def strategies() -> Iterator[Facts]:

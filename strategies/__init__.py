@@ -7,7 +7,6 @@ This package is pure: numpy in, numpy out; no Flower, no torch, no clock, no dis
 
 from hansa.strategies.aggregate import Aggregator, Released, Totals, median, single
 from hansa.strategies.bound import Bound
-from hansa.strategies.coordinate_median import Median
 from hansa.strategies.ditto import Ditto
 from hansa.strategies.errors import CompositionError, LayoutError, RoundLost, StrategyError, SumError
 from hansa.strategies.fedadagrad import FedAdagrad
@@ -22,6 +21,7 @@ from hansa.strategies.fedprox import FedProx
 from hansa.strategies.fedrep import FedRep
 from hansa.strategies.fedyogi import FedYogi
 from hansa.strategies.fine_tuning import FineTuning
+from hansa.strategies.fltrust import FLTrust
 from hansa.strategies.keys import Context
 from hansa.strategies.layout import Layout
 from hansa.strategies.pfedme import PFedMe
@@ -29,6 +29,8 @@ from hansa.strategies.pipeline import Pipeline, Transform, compose
 from hansa.strategies.qfedavg import QFedAvg
 from hansa.strategies.quantise import Quantise
 from hansa.strategies.questions import Evaluation, Question
+from hansa.strategies.rfa import Rfa
+from hansa.strategies.robust import Robust
 from hansa.strategies.scaffold import Scaffold
 from hansa.strategies.spec import WEIGHT, Channel, Cohort, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State, Strategy
@@ -48,6 +50,7 @@ __all__ = [
     "Evaluation",
     "FedAdagrad",
     "FedAdam",
+    "FLTrust",
     "FedAvg",
     "FedAvgM",
     "FedNova",
@@ -63,7 +66,6 @@ __all__ = [
     "Layout",
     "LayoutError",
     "LocalTraining",
-    "Median",
     "PFedMe",
     "Pipeline",
     "Plan",
@@ -73,6 +75,8 @@ __all__ = [
     "Question",
     "Released",
     "Request",
+    "Rfa",
+    "Robust",
     "Round",
     "RoundLost",
     "Scaffold",

@@ -10,8 +10,9 @@ from typing import TypeAlias
 import numpy as np
 
 from hansa.strategies import exact
+from hansa.strategies.columns import middle, ordered
 from hansa.strategies.errors import CompositionError, RoundLost, SumError
-from hansa.strategies.keys import Context
+from hansa.strategies.keys import Context, derive, stream
 from hansa.strategies.pipeline import Names, Pipeline
 from hansa.strategies.spec import Spec
 from hansa.strategies.types import Array, Row
@@ -26,8 +27,12 @@ def single(means_GP: Array) -> Array:
 
 
 def median(means_GP: Array) -> Array:
-    """The coordinate-wise median over groups."""
-    return np.asarray(np.median(means_GP, axis=0))
+    """The coordinate-wise median over groups, of the means' own real type."""
+    rows_GN = means_GP.reshape(len(means_GP), -1)
+    median_N = np.empty(rows_GN.shape[1], means_GP.dtype)
+    for where, sorted_CG in ordered(rows_GN):
+        median_N[where] = middle(sorted_CG)
+    return median_N.reshape(means_GP.shape[1:])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,25 +99,38 @@ class Totals:
 
 @dataclass(frozen=True, kw_only=True)
 class Released:
-    """What a strategy gets to see: decoded sums by channel and group, and who was counted."""
+    """What a strategy gets to see: decoded sums by channel and group, and who was counted.
+
+    ``key`` is the coordinator's own, another for every request.
+    """
 
     sums: Mapping[str, Array]
     count_G: Array
     names: Names
     rule: Rule = single
+    key: bytes = b""
 
     @classmethod
     def of(cls, totals: Totals, pipeline: Pipeline, aggregator: Aggregator, ctx: Context) -> Released:
         """Decode totals, which are used up."""
         sums = pipeline.row.unpack(pipeline.decode(totals.sum_GD, ctx))
-        return cls(sums=sums, count_G=totals.count_G, names=tuple(sorted(totals.names)), rule=aggregator.rule)
+        key, names = derive(ctx.own, "released", ctx.round, ctx.request), tuple(sorted(totals.names))
+        return cls(sums=sums, count_G=totals.count_G, names=names, rule=aggregator.rule, key=key)
+
+    def draw(self, purpose: str) -> np.random.Generator:
+        """Return randomness that only the coordinator knows, fresh in every request."""
+        return stream(self.key, purpose)
 
     def total(self, channel: str) -> Array:
         """Return a channel's sum over all groups, in float64."""
         return np.asarray(self.sums[channel].sum(axis=0))
 
     def mean(self, channel: str, over: str | float) -> Array:
-        """Return the rule's value of a channel's means, in float32.
+        """Return the rule's value of a channel's means, in float32; raises RoundLost where no group has one."""
+        return self.rule(self.means(channel, over)).astype(np.float32, copy=False)
+
+    def means(self, channel: str, over: str | float) -> Array:
+        """Return a channel's means, shape (G, *shape), float32; of rows kept apart they are the rows by name.
 
         ``over`` is the denominator of a group's sum: ``"count"``, the name of a channel that is summed, or a constant.
         Groups whose denominator is 0 have no mean; raises RoundLost where all are so.
@@ -129,7 +147,7 @@ class Released:
             sums_GP, denominator_G = sums_GP[seen], denominator_G[seen]
         means_GP = np.empty(sums_GP.shape, np.float32)
         np.divide(sums_GP, denominator_G.reshape(-1, *[1] * (sums_GP.ndim - 1)), out=means_GP, casting="same_kind")
-        return self.rule(means_GP).astype(np.float32, copy=False)
+        return means_GP
 
     def _denominator(self, over: str | float) -> Array:
         if not isinstance(over, str):

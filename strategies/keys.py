@@ -34,6 +34,11 @@ def from_seed(seed: int, domain: str) -> bytes:
     return derive(b"hansa", domain, seed)
 
 
+def stream(key: bytes, *parts: str | int) -> np.random.Generator:
+    """Return the random numbers that belong to these parts under a key."""
+    return np.random.Generator(np.random.Philox(key=np.frombuffer(derive(key, *parts)[:16], "<u8")))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """Where in a run a computation stands, and the keys of the party that computes.
@@ -48,7 +53,7 @@ class Context:
 
     def learning(self, client: str, purpose: str) -> np.random.Generator:
         """Randomness of one client's learning: the same in every request of a round."""
-        return self._stream(self.public, "learning", self.round, client, purpose)
+        return stream(self.public, "learning", self.round, client, purpose)
 
     def seed(self, client: str, purpose: str) -> int:
         """A number of 63 bits for a source of randomness of one client's learning: the same in every request."""
@@ -56,7 +61,7 @@ class Context:
 
     def secret(self, client: str, purpose: str) -> np.random.Generator:
         """Randomness that only this party knows, fresh in every request."""
-        return self._stream(self.own, "secret", self.round, self.request, client, purpose)
+        return stream(self.own, "secret", self.round, self.request, client, purpose)
 
     def group(self, client: str, groups: int) -> int:
         """A client's group in this round: independent of all other clients, so that removing one moves nobody."""
@@ -64,9 +69,5 @@ class Context:
 
     def sample(self, names: Sequence[str], size: int) -> tuple[str, ...]:
         """Draw a cohort of the round, uniformly without replacement, from sorted names; the result is sorted."""
-        drawn = self._stream(self.own, "cohort", self.round).choice(len(names), size, replace=False)
+        drawn = stream(self.own, "cohort", self.round).choice(len(names), size, replace=False)
         return tuple(names[i] for i in sorted(drawn.tolist()))
-
-    @staticmethod
-    def _stream(key: bytes, *parts: str | int) -> np.random.Generator:
-        return np.random.Generator(np.random.Philox(key=np.frombuffer(derive(key, *parts)[:16], "<u8")))

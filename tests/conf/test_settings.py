@@ -8,11 +8,13 @@ import pytest
 import yaml
 
 from hansa.conf.components import BUILT_IN, GIVEN, allow, build, fields, resolve
-from hansa.conf.compose import compose, flat
+from hansa.conf.compose import compose, flat, own_code
 from hansa.conf.digest import digest, learning_settings
-from hansa.conf.errors import ConfigError, UnknownSetting, WrongValue
+from hansa.conf.errors import CannotLoad, ConfigError, UnknownSetting, WrongValue
 from hansa.conf.parts import OPERATION, SITE
 from hansa.conf.wire import words
+from hansa.strategies import Robust
+from hansa.strategies.rules import Krum, Median
 
 CONF = Path(__file__).parents[2] / "conf"
 FILES = [
@@ -31,13 +33,20 @@ def test_a_choice_sets_every_field_of_its_component(path):
         "fedavg",
         "scaffold",
         "median",
+        "trimmed_mean",
+        "krum",
+        "bulyan",
+        "geometric_median",
+        "centred_clipping",
         "sgd",
         "everyone",
         "heart_disease",
         "digits",
         "mnist",
     ):
+        rule = written.pop("rule", None)
         assert all(fields(component)[name] == value for name, value in written.items() if name != "_target_")
+        assert rule is None or rule == {"_target_": rule["_target_"], **fields(resolve(rule["_target_"]))}
 
 
 def test_every_built_in_component_can_be_chosen():
@@ -117,3 +126,27 @@ def test_a_place_keeps_its_own_settings(tmp_path):
 def test_an_unknown_field_of_a_component_is_named_with_its_neighbours():
     with pytest.raises(UnknownSetting, match=r"client\.lrate does not exist: Local has lr"):
         build("client", {"_target_": "hansa.fedclient.Local", "lrate": 1.0})
+
+
+def test_a_component_may_stand_in_a_field():
+    config, _ = compose(["strategy=krum", "strategy.rule.byzantine=2", "strategy.bucket=2"])
+    assert build("strategy", config.strategy) == Robust(rule=Krum(byzantine=2), bucket=2)
+    with pytest.raises(UnknownSetting, match=r"setting 'strategy\.rule\.byzantin' does not exist: nearest are"):
+        compose(["strategy=krum", "strategy.rule.byzantin=2"])
+    with pytest.raises(UnknownSetting, match=r"strategy\.rule\.f does not exist: Krum has .*byzantine"):
+        build("strategy", compose(["strategy=krum", "+strategy.rule.f=2"])[0].strategy)
+    with pytest.raises(WrongValue, match=r"strategy\.rule\.byzantine=1\.5: it must be int"):
+        build("strategy", compose(["strategy=krum", "strategy.rule.byzantine=1.5"])[0].strategy)
+    for rule in (3, {"_target_": "hansa.strategies.Bound"}):
+        with pytest.raises(WrongValue, match=r"strategy\.rule=.*: it must be a Rule"):
+            build("strategy", {"_target_": "hansa.strategies.Robust", "rule": rule})
+    with pytest.raises(CannotLoad, match="none of Hansa's own"):
+        build("strategy", compose(["strategy=median", "strategy.rule._target_=os.system"])[0].strategy)
+
+
+def test_a_component_in_a_field_is_the_default_of_a_class_of_ones_own(tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_text("from hansa.strategies import Robust\nclass Own(Robust): ...\n")
+    config, _ = compose(own_code([f"strategy={mine}:Own"]))
+    assert config.strategy.rule == {"_target_": "hansa.strategies.rules.Median"}
+    assert build("strategy", config.strategy).rule == Median()

@@ -15,9 +15,9 @@ from hansa.strategies import (
     Evaluation,
     FedAvg,
     LocalTraining,
-    Median,
     Question,
     Request,
+    Robust,
     Scaffold,
     Totals,
     laws,
@@ -163,7 +163,7 @@ class ByRank(Aggregator):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grouped(Median):
+class Grouped(Robust):
     """The median with another aggregator."""
 
     aggregator: Aggregator

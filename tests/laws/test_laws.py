@@ -24,17 +24,20 @@ from hansa.strategies import (
     FedRep,
     FedYogi,
     FineTuning,
-    Median,
+    FLTrust,
     PFedMe,
     QFedAvg,
     Quantise,
     Request,
+    Rfa,
+    Robust,
     Scaffold,
     Term,
     laws,
     median,
 )
 from hansa.strategies.laws import Quadratic
+from hansa.strategies.rules import Bulyan, CentredClipping, GeometricMedian, Krum, TrimmedMean
 
 CLIP = {"delta": 2.0, "loss": 50.0}
 CONTROLS = {**CLIP, "control": 1.0}
@@ -42,19 +45,6 @@ BOUND = Bound(clip=CLIP, max_examples=128)
 NOVA = Bound(clip={**CLIP, "travel": 1.0}, max_examples=128)
 TILT = {**CLIP, "tilt": 20.0, "value": 50.0}
 TILTS = Bound(clip={**TILT, "curvature": 100.0})
-
-
-@dataclass(frozen=True, kw_only=True)
-class MedianOfMeans(Median):
-    """The median of the means of a few groups: robust, and each group is a sum."""
-
-    groups: int = 3
-
-    def endpoints(self, problem):
-        return {
-            name: replace(end, aggregator=Aggregator(groups=self.groups, rule=median))
-            for name, end in super().endpoints(problem).items()
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,11 +128,30 @@ STRATEGIES = {
     "fedrep": FedRep(head_epochs=2, body_epochs=1),
     "fedrep, 16 bits": FedRep(pipeline=(BOUND, Quantise())),
     "fine-tuning": FineTuning(epochs=2),
-    "median": Median(),
-    "median, clipped": Median(pipeline=(BOUND,)),
-    "median, 16 bits": Median(pipeline=(BOUND, Quantise())),
-    "median of means": MedianOfMeans(),
-    "median of means, 16 bits": MedianOfMeans(pipeline=(BOUND, Quantise())),
+    "median": Robust(),
+    "median, clipped": Robust(pipeline=(BOUND,)),
+    "median, 16 bits": Robust(pipeline=(BOUND, Quantise())),
+    "median of means": Robust(groups=3),
+    "median of means, 16 bits": Robust(groups=3, pipeline=(BOUND, Quantise())),
+    "bucketing": Robust(bucket=2),
+    "bucketing, 16 bits": Robust(bucket=3, pipeline=(BOUND, Quantise())),
+    "trimmed mean": Robust(rule=TrimmedMean()),
+    "trimmed mean, 16 bits": Robust(rule=TrimmedMean(), pipeline=(BOUND, Quantise())),
+    "trimmed mean of groups": Robust(rule=TrimmedMean(), groups=4),
+    "krum": Robust(rule=Krum()),
+    "krum, clipped": Robust(rule=Krum(), pipeline=(BOUND,)),
+    "multi-krum": Robust(rule=Krum(keep=0)),
+    "multi-krum of buckets": Robust(rule=Krum(byzantine=0, keep=2), bucket=2),
+    "bulyan": Robust(rule=Bulyan()),
+    "geometric median": Robust(rule=GeometricMedian()),
+    "geometric median, 16 bits": Robust(rule=GeometricMedian(), pipeline=(BOUND, Quantise())),
+    "centred clipping": Robust(rule=CentredClipping()),
+    "centred clipping, 16 bits": Robust(rule=CentredClipping(passes=2), pipeline=(BOUND, Quantise())),
+    "rfa": Rfa(),
+    "rfa, one pass": Rfa(passes=1),
+    "rfa, 32 bits": Rfa(smoothing=0.1, pipeline=(Bound(clip={"loss": 50.0}), Quantise(bits=32))),
+    "fltrust": FLTrust(root="c00"),
+    "fltrust, 16 bits": FLTrust(root="c00", pipeline=(BOUND, Quantise())),
     "two requests": Twice(),
     "two requests, 16 bits": Twice(pipeline=(BOUND, Quantise())),
     "evaluated": Evaluated(),
@@ -204,10 +213,23 @@ LIMITS = {
         FedAvg(weighting="uniform", pipeline=(BOUND,)),
         {"atol": 1e-5},
     ),
-    "median of equals is their mean": (Median(), UNIFORM, {"world": ALIKE}),
+    "median of equals is their mean": (Robust(), UNIFORM, {"world": ALIKE}),
     "equal examples are uniform weights": (FedAvg(pipeline=(Bound(max_examples=9),)), UNIFORM, {"world": ALIKE}),
-    "median of two is their mean": (Median(), UNIFORM, {"cohort": 2, "atol": 1e-6}),
-    "one group of means is a mean": (MedianOfMeans(groups=1), UNIFORM, {}),
+    "median of two is their mean": (Robust(), UNIFORM, {"cohort": 2, "atol": 1e-6}),
+    "one group of means is a mean": (Robust(groups=1), UNIFORM, {}),
+    "buckets of one": (Robust(bucket=1), Robust(), {}),
+    "one bucket of all is a mean": (Robust(bucket=8), UNIFORM, {"atol": 1e-6}),
+    "nothing is trimmed": (Robust(rule=TrimmedMean(trim=0)), UNIFORM, {"atol": 1e-6}),
+    "all but the median is trimmed": (Robust(rule=TrimmedMean(trim=0.4)), Robust(), {"cohort": 7}),
+    "multi-krum that keeps all": (Robust(rule=Krum(byzantine=0, keep=0)), UNIFORM, {"atol": 1e-6}),
+    "krum of equals is their mean": (Robust(rule=Krum()), UNIFORM, {"world": ALIKE}),
+    "bulyan without wrong ones": (Robust(rule=Bulyan(byzantine=0)), UNIFORM, {"atol": 1e-6}),
+    "all distances are small": (Robust(rule=GeometricMedian(smoothing=1e9)), UNIFORM, {"atol": 1e-6}),
+    "rfa is the geometric median": (Rfa(), Robust(rule=GeometricMedian()), {"atol": 1e-6}),
+    "rfa of small distances": (Rfa(smoothing=1e3), UNIFORM, {"atol": 1e-6}),
+    "rfa of equals": (Rfa(), UNIFORM, {"world": ALIKE, "atol": 1e-6}),
+    "all are trusted the same": (FLTrust(root="c00"), UNIFORM, {"world": ALIKE, "atol": 1e-6}),
+    "a wide radius clips nothing": (Robust(rule=CentredClipping(radius=1e9)), UNIFORM, {"atol": 1e-6}),
     "asking twice exactly is asking once": (Twice(), FedAvg(), {}),
     "evaluation learns nothing": (Evaluated(), FedAvg(), {}),
     "no pull to the start": (FedProx(mu=0.0), FedAvg(), {}),

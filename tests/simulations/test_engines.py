@@ -23,6 +23,8 @@ CASES = {
     "fedavg": (),
     "scaffold, a sampled cohort": ("strategy=scaffold", "cohort.size=3"),
     "rows": ("strategy=median",),
+    "buckets of rows": ("strategy=bucketing",),
+    "several requests and a state": ("strategy=rfa",),
     "16 bits": ("pipeline=quantised", "cohort.max=64", "evaluation.by_client=true"),
 }
 

@@ -33,13 +33,21 @@ def learnt(run, federation=None):
     return there.parameters().tobytes()
 
 
-@pytest.mark.parametrize("settings", ["", "strategy=scaffold", "strategy=median", "pipeline=quantised cohort.max=8"])
+SETTINGS = ["", "strategy=scaffold", "strategy=median", "pipeline=quantised cohort.max=8", "strategy=rfa"]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
 def test_a_seed_gives_one_model_in_any_order_of_clients(settings):
     words = settings.split()
     here = learnt(run_of(*words))
     shuffled = run_of(*words)
     assert learnt(shuffled, Shuffled(inline(shuffled), np.random.default_rng(7))) == here
     assert learnt(run_of(*words, "seed=2")) != here
+
+
+def test_the_geometric_median_is_the_same_from_rows_and_from_sums():
+    sums, rows = (np.frombuffer(learnt(run_of(f"strategy={name}")), "<f4") for name in ("rfa", "geometric_median"))
+    assert np.abs(sums - rows).max() < 1e-6 < np.abs(rows).max()
 
 
 def test_only_those_who_are_asked_work_and_one_at_a_time():

@@ -15,10 +15,10 @@ from hansa.strategies import (
     Context,
     Evaluation,
     FedAvg,
-    Median,
     Problem,
     Question,
     Released,
+    Robust,
     Round,
     RoundLost,
     Scaffold,
@@ -124,14 +124,14 @@ def test_scaffold_moves_its_control_by_the_share_of_the_population():
 
 
 def test_the_median_withstands_a_poisoned_client():
-    end = Median().endpoints(Problem(parameters=2, cohort=COHORT))["train.update"]
+    end = Robust().endpoints(Problem(parameters=2, cohort=COHORT))["train.update"]
     names = ("a", "b", "c")
     totals = end.aggregator.empty(end.pipeline.wire, names)
     for name, delta in zip(names, ([1, 1], [2, 2], [6e4, -6e4]), strict=True):
         row = end.pipeline.row.pack({"delta": np.array([delta]), "loss": np.zeros(1)}, 1)
         wire, _ = end.encode(row, {}, (name,), CTX)
         totals.add(name, wire[0], end.aggregator.group(name, names, CTX))
-    _, state, _ = finish(Median(), end.release(totals, CTX))
+    _, state, _ = finish(Robust(), end.release(totals, CTX))
     assert state["model"].tolist() == [2, 1]
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hansa.strategies import Bound, FedAvg, Median, Scaffold, laws
+from hansa.strategies import Bound, FedAvg, Robust, Scaffold, laws
 
 WORLD = laws.Quadratic.of(noise=0.0)
 PULL_N1 = WORLD.pull_N[:, None].astype(np.float64)
@@ -73,7 +73,7 @@ def test_the_median_withstands_poison_that_moves_the_mean_far():
     poisoned_NP[:3] = 50.0
     poisoned = replace(WORLD, target_NP=poisoned_NP)
     far, near = (
-        np.abs(laws.play(strategy, poisoned, 5).model_P).max() for strategy in (FedAvg(weighting="uniform"), Median())
+        np.abs(laws.play(strategy, poisoned, 5).model_P).max() for strategy in (FedAvg(weighting="uniform"), Robust())
     )
     assert far > 10 and near < 5
 

@@ -1,0 +1,64 @@
+"""Robust rules on 100 rows of a million float32: seconds of each, and memory beside the rows.
+
+python benchmarks/robust.py
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from hansa.strategies.rules import Bulyan, CentredClipping, GeometricMedian, Krum, Median, Rule, TrimmedMean
+from hansa.strategies.rules.distances import squared_distances
+from hansa.strategies.types import Array
+
+CLIENTS, PARAMETERS, TRIES = 100, 1_000_000, 3
+RULES: dict[str, Rule] = {
+    "median": Median(),
+    "trimmed mean": TrimmedMean(),
+    "krum": Krum(byzantine=20),
+    "multi-krum": Krum(byzantine=20, keep=0),
+    "bulyan": Bulyan(byzantine=20),
+    "geometric median, 1 pass": GeometricMedian(passes=1),
+    "geometric median, 4 passes": GeometricMedian(passes=4),
+    "centred clipping": CentredClipping(),
+}
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return the least seconds of some tries."""
+    took = []
+    for _ in range(TRIES):
+        start = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - start)
+    return min(took)
+
+
+def peak() -> float:
+    """Return the most memory that the process ever had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def rows() -> Array:
+    """Return updates about a common one."""
+    rng = np.random.default_rng(0)
+    rows_GP = rng.standard_normal((CLIENTS, PARAMETERS), dtype=np.float32)
+    rows_GP += rng.standard_normal(PARAMETERS, dtype=np.float32)
+    return rows_GP
+
+
+if __name__ == "__main__":
+    rows_GP = rows()
+    print(f"{CLIENTS} rows of {PARAMETERS:,} float32, {rows_GP.nbytes / 1e6:.0f} MB")
+    print(
+        f"{seconds(lambda: np.median(rows_GP[:, :100_000], axis=0)) * 10:7.2f} s  numpy's median (a tenth of it, x 10)"
+    )
+    print(f"{seconds(lambda: squared_distances(rows_GP)):7.2f} s  squared distances in float64")
+    for name, rule in RULES.items():
+        before = peak()
+        took = seconds(lambda rule=rule: rule(rows_GP))  # type: ignore[misc]
+        print(f"{took:7.2f} s  {name}, {peak() - before:.0f} MB above the peak before")
