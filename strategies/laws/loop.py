@@ -74,11 +74,11 @@ def play(
     """
     cohort = cohort or world.names
     numbers = Cohort(expected=expected or len(cohort), max=len(world.names))
-    endpoints = strategy.endpoints(Problem(parameters=world.parameters, cohort=numbers))
+    endpoints = strategy.endpoints(Problem(parameters=world.parameters, cohort=numbers, buffers=world.buffers))
     place = Place(world=world, endpoints=endpoints, cohort=cohort, block=block, order=order, lose=lose, seed=seed)
     state, steps = strategy.init(np.zeros(world.parameters, np.float32)), []
     for number in range(1, rounds + 1):
-        now = Round(number=number, population=len(world.names), cohort=numbers)
+        now = Round(number=number, population=len(world.names), cohort=numbers, buffers=world.buffers)
         steps.append(place.round(strategy, state, now))
         state = steps[-1].after
     return Played(steps=steps, clients=place.states)

@@ -109,7 +109,7 @@ def check_limit(
 
 def _endpoints(strategy: Strategy, world: Quadratic) -> Mapping[str, Endpoint]:
     cohort = Cohort(expected=len(world.names), max=len(world.names))
-    return strategy.endpoints(Problem(parameters=world.parameters, cohort=cohort))
+    return strategy.endpoints(Problem(parameters=world.parameters, cohort=cohort, buffers=world.buffers))
 
 
 def _replay(strategy: Strategy, step: Step) -> None:

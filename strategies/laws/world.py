@@ -10,7 +10,7 @@ import numpy as np
 from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names
 from hansa.strategies.spec import Channel
-from hansa.strategies.types import Array
+from hansa.strategies.types import Array, Slices
 from hansa.strategies.work import Trained
 
 
@@ -20,6 +20,7 @@ class Quadratic:
 
     ``pull_N``, ``target_NP`` and ``examples_N`` hold a, t and n. Training takes ``steps`` steps of size ``rate`` along
     gradients with Gaussian ``noise``. ``personal`` counts private parameters, which seek t_i's first entries.
+    Strategies are told that no gradient moves the model's ``buffers``.
     """
 
     METRICS: ClassVar[tuple[Channel, ...]] = (Channel(name="loss"), Channel(name="examples", nonnegative=True))
@@ -32,6 +33,7 @@ class Quadratic:
     rate: float = 0.1
     noise: float = 0.01
     personal: int = 0
+    buffers: Slices = ()
 
     @classmethod
     def of(cls, *, clients: int = 8, parameters: int = 5, seed: int = 0, **settings: float) -> Quadratic:
