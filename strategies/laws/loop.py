@@ -78,7 +78,7 @@ def play(
     place = Place(world=world, endpoints=endpoints, cohort=cohort, block=block, order=order, lose=lose, seed=seed)
     state, steps = strategy.init(np.zeros(world.parameters, np.float32)), []
     for number in range(1, rounds + 1):
-        now = Round(number=number, population=len(world.names), cohort=numbers)
+        now = Round(number=number, population=len(world.names), cohort=numbers, buffers=world.buffers)
         steps.append(place.round(strategy, state, now))
         state = steps[-1].after
     return Played(steps=steps, clients=place.states)

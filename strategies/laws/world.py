@@ -11,7 +11,7 @@ from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names
 from hansa.strategies.spec import Channel, Cohort
 from hansa.strategies.strategy import Problem
-from hansa.strategies.types import Array
+from hansa.strategies.types import Array, Slices
 from hansa.strategies.work import PLAIN, Plan, Trained
 
 
@@ -21,6 +21,7 @@ class Quadratic:
 
     ``pull_N``, ``target_NP`` and ``examples_N`` hold a, t and n. Training takes ``steps`` steps of size ``rate`` along
     gradients with Gaussian ``noise``. ``personal`` counts private parameters, which seek t_i's first entries.
+    Strategies are told that no gradient moves the model's ``buffers``.
     """
 
     METRICS: ClassVar[tuple[Channel, ...]] = (Channel(name="loss"), Channel(name="examples", nonnegative=True))
@@ -33,6 +34,7 @@ class Quadratic:
     rate: float = 0.1
     noise: float = 0.01
     personal: int = 0
+    buffers: Slices = ()
 
     @classmethod
     def of(cls, *, clients: int = 8, parameters: int = 5, seed: int = 0, **settings: float) -> Quadratic:
@@ -62,7 +64,9 @@ class Quadratic:
 
     def problem(self, cohort: Cohort) -> Problem:
         """Return what a strategy's endpoints are built from."""
-        return Problem(parameters=self.parameters, cohort=cohort, private=self.personal, metrics=self.METRICS)
+        return Problem(
+            parameters=self.parameters, cohort=cohort, private=self.personal, metrics=self.METRICS, buffers=self.buffers
+        )
 
     def optimum(self, weight_N: Array | None = None) -> Array:
         """Return where the sum of the clients' losses, weighted or not, is least: shape (P,), float64."""

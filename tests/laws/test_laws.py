@@ -167,6 +167,15 @@ def test_strategy(name):
     laws.check_strategy(STRATEGIES[name], mirrors=MIRRORS.get(name))
 
 
+NORMED = Quadratic.of(personal=2, buffers=(slice(0, 1), slice(3, 5)))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_strategy_of_a_model_with_buffers(name):
+    laws.check_block(STRATEGIES[name], NORMED)
+    laws.check_state(STRATEGIES[name], NORMED)
+
+
 TRANSFORMS = {
     "nothing bounded": (Bound(),),
     "one channel bounded": (Bound(clip={"delta": 1.0}),),
@@ -202,7 +211,13 @@ ALIKE = Quadratic(
 )
 FAR = Bound(clip={"delta": 1e3, "loss": 1e6})
 PERSONAL = Quadratic.of(personal=2)
+STILL = Quadratic.of(buffers=(slice(0, 5),))
 LIMITS = {
+    **{
+        f"{type(one).__name__} of buffers only": (one, FedAvg(), {"world": STILL, "atol": 1e-6})
+        for one in (FedAvgM(), FedAdagrad(), FedAdam(), FedYogi(), FedNova(), Term())
+    },
+    "QFedAvg of buffers only": (QFedAvg(), UNIFORM, {"world": STILL, "atol": 1e-6}),
     "no clip at all": (FedAvg(), FedAvg(pipeline=(Bound(clip=None),)), {}),
     "clip at infinity": (FedAvg(pipeline=(Bound(clip={"delta": np.inf, "loss": np.inf}),)), FedAvg(), {}),
     "clip far away": (FedAvg(pipeline=(FAR,)), FedAvg(), {"atol": 1e-6}),
