@@ -27,8 +27,8 @@ class Robust:
 
         x <- x + lr * rule(d_1, ..., d_G).
 
-    ``groups=0`` keeps a row a client, in O(cohort x P) memory. ``groups=m`` gives the rule the means of m groups, such
-    as the median of means, and sees no client's row. ``bucket`` is the number of rows (or groups) whose mean the rule
+    ``groups=0`` keeps a row a client, in O(cohort x P) memory. ``groups=m`` gives the rule the means of m groups, as
+    the median of means has it, in O(m x P). ``bucket`` is the number of rows (or groups) whose mean the rule
     gets in their place. The metrics are the median of the clients', or of the groups'.
     """
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hansa.conf.catalogue import rows
 from hansa.conf.components import BUILT_IN, GIVEN, allow, build, fields, resolve
 from hansa.conf.compose import compose, flat, own_code
 from hansa.conf.digest import digest, learning_settings
@@ -149,6 +150,11 @@ def test_a_component_may_stand_in_a_field():
             build("strategy", {"_target_": "hansa.strategies.Robust", "rule": rule})
     with pytest.raises(CannotLoad, match="none of Hansa's own"):
         build("strategy", compose(["strategy=median", "strategy.rule._target_=os.system"])[0].strategy)
+
+
+def test_settings_of_a_component_in_a_field_are_listed():
+    listed = {name: settings for name, _, settings in rows("strategy")}
+    assert listed["krum"] == "lr, rule.byzantine, rule.keep, groups, bucket"
 
 
 def test_a_component_in_a_field_is_the_default_of_a_class_of_ones_own(tmp_path):
