@@ -93,6 +93,11 @@ class TorchWork:
         done = [self._evaluate(model_P, private_Q, name) for private_Q, name in zip(private_BQ, names, strict=True)]
         return {channel.name: np.stack([one[channel.name] for one in done]) for channel in channels(self.task)}
 
+    def losses(self, model_P: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
+        done = [self._loss(model_P, private_Q, name) for private_Q, name in zip(private_BQ, names, strict=True)]
+        loss_B, examples_B = zip(*done, strict=True)
+        return {"loss": np.array(loss_B, np.float32), "examples": np.array(examples_B, np.float32)}
+
     def query(self, query: str, names: Names) -> dict[str, Array]:
         asked = next(q for q in self.task.queries if q.name == query)
         with stage(f"answering query {query!r}"):
@@ -203,6 +208,14 @@ class TorchWork:
         load(self.model, self.layout, private_Q, "private")
         for name, value in self._frozen.items():  # BatchNorm moves its statistics without being asked
             self.model.get_buffer(name).copy_(value)
+
+    def _loss(self, model_P: Array, private_Q: Array, name: str) -> tuple[float, int]:
+        examples = self.data(name).train
+        if (count := len(examples)) == 0:
+            return 0.0, 0
+        self._load(model_P, private_Q)
+        with stage("measuring the loss"):
+            return forward(self.task, self.model, examples)[2], count
 
     def _evaluate(self, model_P: Array, private_Q: Array, name: str) -> dict[str, Array]:
         examples = self.data(name).test

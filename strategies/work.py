@@ -42,6 +42,10 @@ class Trainer(Protocol):
         """Return the sums behind each metric on local test data, channels of shape (B, *shape)."""
         ...
 
+    def losses(self, model_P: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
+        """Return ``loss``, summed over local training data, and ``examples``, their number: channels of shape (B,)."""
+        ...
+
     def query(self, query: str, names: Names) -> dict[str, Array]:
         """Return the sums behind a federated statistic of local training data, channels of shape (B, *shape)."""
         ...

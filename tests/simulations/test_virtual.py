@@ -222,20 +222,20 @@ def test_time_passes_until_somebody_is_there(tmp_path):
     there.now = 20.0
     assert there.population() == ("b",) and there.now == 50.0
     there.least = 3
-    assert there.draw(context(), None) == ("b", "c", "d") and there.now == 58.0
+    assert there.there().sample(context(), None) == ("b", "c", "d") and there.now == 58.0
     part, _ = asked(there, names=("a", "c"))
     assert [(one.client, one.why) for one in part.refused] == [("a", "not available")]
     assert part.virtual.seconds == 61.0, "the time without a request counts as well"
     there.now = 75.0
     with pytest.raises(DeviceError, match=r"after 75 s of virtual time there are never 3 clients at once: lower"):
-        there.draw(context(), None)
+        there.there().sample(context(), None)
 
 
 def test_clients_that_are_never_there_at_once_end_the_run(tmp_path):
     there = virtual(availability=trace(tmp_path, "a,0,10\nb,10,20\nc,20,30\n"))
     there.least = 2
     with pytest.raises(DeviceError, match="never 2 clients at once"):
-        there.draw(context(), 2)
+        there.there().sample(context(), 2)
 
 
 @dataclass
