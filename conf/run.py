@@ -78,8 +78,7 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
     for question, _ in questions:
         endpoints |= question.endpoints(cohort)
     selection = _selection(values["selection"], policy, endpoints)
-    if selection.asks:
-        endpoints |= losses_endpoint(cohort)
+    endpoints |= losses_endpoint(cohort) if selection.asks else {}
     settings = learning_settings(config)
     job = Job(
         task=choices["task"],

@@ -167,7 +167,9 @@ class Coordinator:
     def _learn(self, record: RoundRecord, names: Names, population: int) -> None:
         policy = self.job.cohort
         if len(names) < policy.min:
-            raise RoundLost(f"only {len(names)} of cohort.min={policy.min} clients are there: start more clients.")
+            raise RoundLost(
+                f"only {len(names)} clients could be drawn and cohort.min={policy.min}: start more clients."
+            )
         varies = self.sampling is not None and self.sampling.scheme == POISSON
         expected = policy.expected(policy.max if varies else len(names))
         cohort = Cohort(expected=expected, max=policy.max, min=policy.min)

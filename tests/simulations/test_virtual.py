@@ -16,6 +16,7 @@ from hansa.conf.simulate import prepare
 from hansa.fedclient.state import MemoryStates
 from hansa.fedlink.messages import SETTLE, Call, Calls, Reply
 from hansa.fedserver.policy import CohortPolicy, Pace, Wait
+from hansa.fedserver.selection import Draw, Poisson, RoundRobin, Uniform
 from hansa.fedserver.tally import Part
 from hansa.fedtasks.names import names as numbered
 from hansa.simulations.crowd import FEW, Crowd
@@ -265,6 +266,34 @@ def test_a_cohort_of_a_million_looks_at_few_and_takes_each_alike():
     expected = 4000 / 9
     assert sum((count[part] - expected) ** 2 / expected for part in range(9)) < 26.1, "chi squared, 8 degrees, 0.1 %"
     assert crowd.draw(context(1), 100, 0.0) == crowd.draw(context(1), 100, 0.0) != crowd.draw(context(2), 100, 0.0)
+
+
+@pytest.mark.parametrize("selection", [Uniform(), Poisson(), RoundRobin()])
+def test_any_selection_of_a_million_that_come_and_go_looks_at_few(selection):
+    windows = Watched()
+    there = replace(virtual(), crowd=Crowd(numbered(1_000_000), windows), least=50)
+    memory, cohorts = selection.start(None), []
+    for round in range(1, 6):
+        now = Draw(ctx=context(round), there=there.there(), cohort=CohortPolicy(size=300, min=50))
+        with pytest.raises(StopIteration) as done:
+            next(selection.draw(memory, now))
+        names, memory = done.value.value
+        cohorts.append(names)
+        assert all(int(name[7:]) % 3 == 0 for name in names)
+    queue = 2 * 300 * 10 if isinstance(selection, RoundRobin) else 0
+    assert windows.looks < 5 * (4 * 300 + 4 * 50) + queue, "who is owed a turn is looked at again in each round"
+    expected = 100 if isinstance(selection, Poisson) else 300
+    assert all(len(names) == pytest.approx(expected, abs=45) for names in cohorts)
+    if isinstance(selection, RoundRobin):
+        assert len({name for names in cohorts for name in names}) == 1500 and len(memory.owed) < 5000
+
+
+def test_a_crowd_knows_who_is_here(tmp_path):
+    there = virtual(availability=trace(tmp_path, "a,0,10\nb,50,60\n")).there()
+    assert there.here("a") and not there.here("b") and not there.here("nobody")
+    assert there.all() == ("a",) and there.names == NAMES
+    always = virtual().there()
+    assert always.here("b") and not always.here("nobody") and always.all() == NAMES
 
 
 def test_where_hardly_anybody_is_there_all_are_looked_at():
