@@ -156,7 +156,7 @@ class Coordinator:
             payload={"model": self.state["model"]},
             seen=self.seen,
         )
-        self.sampling = selection.sampling(self.job.cohort, len(there.names))
+        self.sampling = selection.sampling(draw)
         (names, self.memory), _ = self._play(selection.draw(self.memory, draw), record, ())
         return names, len(there.names)
 
@@ -177,8 +177,9 @@ class Coordinator:
         (self.state, metrics), counted = self._play(self.job.strategy.round(dict(self.state), now), record, names)
         record.counted, record.metrics = len(counted), dict(metrics)
         if self.job.selection.learns:
+            there = frozenset(counted)
             for name in names:
-                took_part = {"round": record.round} if name in counted else {}
+                took_part = {"round": record.round} if name in there else {}
                 self._see(name, seconds=self.exchange.pace.training(name), **took_part)
 
     def evaluates(self, number: int) -> bool:

@@ -97,6 +97,10 @@ class Here:
     def names(self) -> Names:
         return self.crowd.names
 
+    @property
+    def count(self) -> int | None:
+        return len(self.names) if self.crowd.windows.always else None
+
     def here(self, name: str) -> bool:
         windows = self.crowd.windows
         return knows(self.names, name) and (windows.always or windows.until(name, self.now) is not None)

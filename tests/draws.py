@@ -23,6 +23,10 @@ class Some:
     away: set[str] = field(default_factory=set)
     looks: int = 0
 
+    @property
+    def count(self) -> int | None:
+        return None if self.away else len(self.names)
+
     def here(self, name: str) -> bool:
         self.looks += 1
         return name in self.names and name not in self.away

@@ -69,7 +69,7 @@ class ByTag:
         drawn = (name for tag, those in here.items() for name in self._of(tag, those, draw))
         return at_once(tuple(sorted(drawn)), memory)
 
-    def sampling(self, cohort: CohortPolicy, clients: int) -> None:
+    def sampling(self, draw: Draw) -> None:
         """Nothing: a client's chance is that of its tag, which may follow from its data."""
 
     @property

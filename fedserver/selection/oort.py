@@ -89,7 +89,7 @@ class Oort:
                 yield from ask_losses(draw.payload, drawn, draw.cohort.max)
         return drawn, memory
 
-    def sampling(self, cohort: CohortPolicy, clients: int) -> None:
+    def sampling(self, draw: Draw) -> None:
         """Nothing: who takes part depends on the clients' data and on how fast they are."""
 
     def epsilon(self, round: int) -> float:

@@ -48,12 +48,17 @@ class Poisson:
             )
         return at_once(drawn, memory)
 
-    def sampling(self, cohort: CohortPolicy, clients: int) -> Sampling:
-        return Sampling(POISSON, min(1.0, (cohort.size or clients) / max(1, clients)))
+    def sampling(self, draw: Draw) -> Sampling:
+        return Sampling(POISSON, _rate(draw))
 
     def _drawn(self, draw: Draw) -> Names:
         names, rng = draw.there.names, draw.ctx.secret("", "poisson cohort")
-        count = rng.binomial(len(names), self.sampling(draw.cohort, len(names)).rate)
+        count = rng.binomial(len(names), _rate(draw))
         places = rng.choice(len(names), count, replace=False).tolist()
         here = [place for place in places if draw.there.here(names[place])]
         return tuple(names[place] for place in sorted(here[: draw.cohort.max]))
+
+
+def _rate(draw: Draw) -> float:
+    """Return the share of all clients that is wanted."""
+    return min(1.0, draw.size / max(1, len(draw.there.names)))

@@ -57,7 +57,7 @@ class PowerOfChoice:
             losses = {name: _known(draw, name) for name in names}
         return self._highest(losses, draw), memory
 
-    def sampling(self, cohort: CohortPolicy, clients: int) -> None:
+    def sampling(self, draw: Draw) -> None:
         """Nothing: who takes part depends on the clients' data."""
 
     def _highest(self, losses: Mapping[str, float], draw: Draw) -> tuple[str, ...]:

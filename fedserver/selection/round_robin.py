@@ -57,7 +57,7 @@ class RoundRobin:
         walk.take_in_order()
         return at_once(tuple(sorted(walk.chosen)), walk.turn)
 
-    def sampling(self, cohort: CohortPolicy, clients: int) -> None:
+    def sampling(self, draw: Draw) -> None:
         """Nothing: who was there a round ago will not be there in this one."""
 
 

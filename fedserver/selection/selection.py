@@ -29,12 +29,12 @@ POISSON, UNIFORM = "poisson", "uniform without replacement"
 class Sampling(NamedTuple):
     """How a cohort was sampled, for whoever accounts for privacy.
 
-    ``rate`` is the share of the clients that is drawn. Kinds that depend on data, or on who was drawn before, have no
-    sampling to count on.
+    ``rate`` is the probability with which a client that is there is drawn; None where nobody counts who is there. Kinds
+    that depend on data, or on who was drawn before, have no sampling to count on.
     """
 
     scheme: str
-    rate: float
+    rate: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +96,8 @@ class Selection(Protocol):
         """Choose a cohort, sorted; all who are there where they are fewer. Raises RoundLost where it cannot be used."""
         ...
 
-    def sampling(self, cohort: CohortPolicy, clients: int) -> Sampling | None:
-        """Say how cohorts of so many clients are sampled; None where nothing can be counted on."""
+    def sampling(self, draw: Draw) -> Sampling | None:
+        """Say how a cohort is sampled; None where nothing can be counted on."""
         ...
 
 

@@ -17,6 +17,11 @@ class There(Protocol):
     @property
     def names(self) -> Names: ...
 
+    @property
+    def count(self) -> int | None:
+        """How many are there; None where that would have to be found out."""
+        ...
+
     def here(self, name: str) -> bool:
         """Say whether a client is there."""
         ...
@@ -36,6 +41,10 @@ class Present:
     """Clients of which all that are known are there."""
 
     names: Names
+
+    @property
+    def count(self) -> int:
+        return len(self.names)
 
     def here(self, name: str) -> bool:
         return knows(self.names, name)

@@ -26,6 +26,6 @@ class Uniform:
     def draw(self, memory: Memory, draw: Draw) -> DrawFlow:
         return at_once(draw.there.sample(draw.ctx, draw.cohort.drawn), memory)
 
-    def sampling(self, cohort: CohortPolicy, clients: int) -> Sampling:
-        drawn = clients if cohort.drawn is None else min(clients, cohort.drawn)
-        return Sampling(UNIFORM, drawn / max(1, clients))
+    def sampling(self, draw: Draw) -> Sampling:
+        count = draw.there.count
+        return Sampling(UNIFORM, None if count is None else min(1.0, (draw.cohort.drawn or count) / max(1, count)))

@@ -68,7 +68,7 @@ class Weighted:
             return {}
         return {name: examples or 0.0 for name, (_, examples) in told.items()}
 
-    def sampling(self, cohort: CohortPolicy, clients: int) -> None:
+    def sampling(self, draw: Draw) -> None:
         """Nothing: how probable a client is depends on its data, or on a table that may do so."""
 
     def _drawn(self, weights: Mapping[str, float], here: Names, draw: Draw) -> Names:

@@ -10,7 +10,7 @@ import pytest
 
 from hansa.fedserver.errors import SelectionError
 from hansa.fedserver.policy import CohortPolicy
-from hansa.fedserver.selection import Oort, PowerOfChoice, Seen
+from hansa.fedserver.selection import Oort, PowerOfChoice, Present, Seen
 from hansa.strategies import RoundLost
 from tests.draws import NAMES, Some, chi_squared, drawing, drawn
 
@@ -131,4 +131,4 @@ def test_figures_that_make_no_sense_are_refused(selection, cohort, told):
 def test_nothing_can_be_counted_on_where_data_decides():
     for selection in (PowerOfChoice(candidates=4), Oort()):
         selection.check(CohortPolicy(size=2))
-        assert selection.start(NAMES) is None is selection.sampling(CohortPolicy(size=2), 12)
+        assert selection.start(NAMES) is None is selection.sampling(drawing(Present(NAMES), size=2))

@@ -22,8 +22,9 @@ def test_uniform_is_the_contexts_sample_and_without_a_size_everyone():
     assert drawn(Uniform(), draw) == (draw.ctx.sample(NAMES, 6), None, [])
     assert drawn(Uniform(), drawing(Present(NAMES)))[0] is NAMES
     assert drawn(Uniform(), drawing(Present(NAMES), size=12))[0] is NAMES
-    assert Uniform().sampling(CohortPolicy(size=3), 12) == Sampling("uniform without replacement", 0.25)
-    assert Uniform().sampling(CohortPolicy(), 12).rate == 1.0
+    assert Uniform().sampling(drawing(Present(NAMES), size=3)) == Sampling("uniform without replacement", 0.25)
+    assert Uniform().sampling(drawing(Present(NAMES))).rate == 1.0
+    assert Uniform().sampling(drawing(Some(away={"c00"}), size=3)).rate is None, "nobody counts who is there"
 
 
 def test_present_knows_its_names():
@@ -42,7 +43,7 @@ def test_poisson_takes_each_with_the_rate_and_independently():
     assert chi_squared([counts[name] for name in NAMES], 2000 / 4) * 4 / 3 < 32.9, "chi squared, 12 degrees, 0.1 %"
     assert np.mean(sizes) == pytest.approx(3.0, abs=0.12) and np.var(sizes) == pytest.approx(2.25, rel=0.1)
     assert both == pytest.approx(2000 / 16, abs=35)
-    assert Poisson().sampling(CohortPolicy(size=3), 12) == Sampling("poisson", 0.25)
+    assert Poisson().sampling(drawing(Present(NAMES), size=3)) == Sampling("poisson", 0.25)
 
 
 def taken(draw) -> tuple[str, ...]:
@@ -95,7 +96,7 @@ def test_a_table_gives_weights_and_who_is_not_in_it_is_never_drawn(tmp_path):
     assert first[("c01",)] == pytest.approx(200, abs=45) and first[("c02",)] == pytest.approx(700, abs=45)
     with pytest.raises(RoundLost, match="no client that is there has a weight above 0"):
         drawn(selection, drawing(Some(away={"c01", "c02"}), size=1), memory)
-    assert not selection.asks and selection.sampling(CohortPolicy(size=1), 12) is None
+    assert not selection.asks and selection.sampling(drawing(Present(NAMES), size=1)) is None
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_each_tag_has_its_quota_uniformly():
         assert [TAGS[name] for name in names] == ["phone", "phone", "tablet"]
         count.update(names)
     assert chi_squared([count[name] for name in ("c00", "c01", "c02")], 400) < 13.8
-    assert count["c03"] == pytest.approx(300, abs=45) and selection.sampling(CohortPolicy(size=3), 12) is None
+    assert count["c03"] == pytest.approx(300, abs=45) and selection.sampling(drawing(Present(NAMES), size=3)) is None
     away = Some(away={"c00", "c01", "c03", "c04"})
     assert drawn(selection, drawing(away, size=3), memory)[0] == ("c02",)
 

@@ -113,4 +113,4 @@ def test_a_size_is_needed_and_no_sampling_is_told():
     with pytest.raises(SelectionError, match=r"selection=round_robin: cohort.size is empty"):
         RoundRobin().check(CohortPolicy())
     RoundRobin().check(CohortPolicy(size=2))
-    assert RoundRobin().sampling(CohortPolicy(size=2), 12) is None
+    assert RoundRobin().sampling(drawing(Present(NAMES), size=2)) is None
