@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,13 @@ def runner(
     clock: Callable[[], float],
     gather: Callable[[], None] = lambda: None,
     told: Mapping[str, Any] | None = None,
+    names: Sequence[str] | None = None,
     patience: float = 0.0,
 ) -> Runner:
     """Make the run's directory and all that carries it out; ``own`` is the coordinator's key.
 
-    ``told`` and ``patience`` are those of ``Runner`` and ``RunDirectory``.
+    ``told``, ``names`` and ``patience`` are those of ``Runner``, ``Coordinator`` and ``RunDirectory``.
     """
-    directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{run.job.task}-{run.job.strategy_name}"), patience)
-    directory.config(OmegaConf.to_yaml(config, resolve=True))
     coordinator = Coordinator(
         job=run.job,
         federation=federation,
@@ -51,7 +50,10 @@ def runner(
         clock=clock,
         watch=view,
         server_sums=run.server_sums(),
+        names=names,
     )
+    directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{run.job.task}-{run.job.strategy_name}"), patience)
+    directory.config(OmegaConf.to_yaml(config, resolve=True))
     return Runner(coordinator=coordinator, directory=directory, view=view, clock=clock, gather=gather, told=told or {})
 
 

@@ -22,6 +22,13 @@ from hansa.fedclient.errors import OWN
 BUILT_IN = (
     "hansa.fedclient.Local",
     "hansa.fedserver.CohortPolicy",
+    "hansa.fedserver.selection.ByTag",
+    "hansa.fedserver.selection.Oort",
+    "hansa.fedserver.selection.Poisson",
+    "hansa.fedserver.selection.PowerOfChoice",
+    "hansa.fedserver.selection.RoundRobin",
+    "hansa.fedserver.selection.Uniform",
+    "hansa.fedserver.selection.Weighted",
     "hansa.fedtasks.digits.Digits",
     "hansa.fedtasks.heart_disease.HeartDisease",
     "hansa.fedtasks.huggingface.HuggingFace",

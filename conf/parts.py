@@ -1,10 +1,20 @@
 """Which settings are whose: a place's own, or of the run's operation. All others are of the learning."""
 
-GROUPS = ("strategy", "task", "partition", "pipeline", "client", "cohort", "devices")
+GROUPS = ("strategy", "task", "partition", "pipeline", "client", "cohort", "selection", "devices")
 """Groups of the configuration, in the order in which they are listed."""
 
 SITE = frozenset(
-    {"client.device", "task.data_dir", "run_dir", "federation", "workers", "ray_address", "debug", "state_memory"}
+    {
+        "client.device",
+        "task.data_dir",
+        "selection.table",
+        "run_dir",
+        "federation",
+        "workers",
+        "ray_address",
+        "debug",
+        "state_memory",
+    }
 )
 """Settings that are each place's own and never leave it."""
 

@@ -20,12 +20,14 @@ from hansa.fedclient.state import States
 from hansa.fedclient.torch_work import TorchWork, traits
 from hansa.fedserver.job import Job
 from hansa.fedserver.policy import CohortPolicy
+from hansa.fedserver.selection import Selection
 from hansa.fedtasks import Task
 from hansa.fedtasks.evaluation import channels
 from hansa.fedtasks.model import tensors
 from hansa.fedtasks.partitions import Iid
-from hansa.strategies import Bound, Cohort, Evaluation, Problem, Question
+from hansa.strategies import Bound, Cohort, Endpoint, Evaluation, Problem, Question
 from hansa.strategies.keys import from_seed
+from hansa.strategies.losses import LOSSES, losses_endpoint
 from hansa.strategies.types import Array
 
 
@@ -82,6 +84,8 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
     endpoints = {**strategy.endpoints(problem), **evaluation.endpoints(cohort)}
     for question, _ in questions:
         endpoints |= question.endpoints(cohort)
+    selection = _selection(values["selection"], policy, endpoints)
+    endpoints |= losses_endpoint(cohort) if selection.asks else {}
     settings = learning_settings(config)
     job = Job(
         task=choices["task"],
@@ -94,6 +98,7 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
         evaluation=evaluation,
         metrics=task.metrics,
         cohort=policy,
+        selection=selection,
         rounds=_at_least("rounds", values["rounds"], 1),
         evaluate_every=_at_least("evaluation.every", values["evaluation"]["every"], 0),
         lost_rounds=_at_least("lost_rounds", values["lost_rounds"], 1),
@@ -130,6 +135,21 @@ def checked_task(values: Mapping[str, Any], choices: Mapping[str, str]) -> Task:
         )
     task: Task = build("task", asked, partition=partition)
     return task
+
+
+def _selection(values: Mapping[str, Any], policy: CohortPolicy, endpoints: Mapping[str, Endpoint]) -> Selection:
+    """Build the selection; refuse what would never learn a client's loss, and a query that has its name."""
+    selection: Selection = build("selection", values)
+    selection.check(policy)
+    if selection.asks and LOSSES in endpoints:
+        raise WrongValue(f"the task has a query of the name {LOSSES!r}, by which losses are asked for: rename it.")
+    rows = [end for end in endpoints.values() if end.aggregator.groups == 0 and "loss" in end.pipeline.row.slices]
+    if selection.learns and not selection.asks and not rows:
+        raise WrongValue(
+            "selection.ask=false: no client tells its loss: leave it true, set evaluation.by_client=true, or take a "
+            "strategy that keeps rows, such as median."
+        )
+    return selection
 
 
 def _evaluation(values: Mapping[str, Any], task: Task) -> Evaluation:

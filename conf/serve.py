@@ -171,6 +171,7 @@ def _runner(asked: Asked, config: DictConfig, run: Run, run_id: str, server: Ser
         view=view,
         clock=time.monotonic,
         gather=gather,
+        names=_invited(asked.folder) or None,
     )
     return made
 

@@ -112,6 +112,7 @@ def prepare(config: DictConfig, choices: Mapping[str, str]) -> Iterator[Runner]:
                 view=view,
                 clock=time.perf_counter,
                 told=choice.told(engine),
+                names=names,
                 patience=PATIENCE,
             )
             print(f"results go to {made.directory.path}", file=sys.stderr)

@@ -94,19 +94,20 @@ class TorchWork:
             travel_B=np.array(travel, np.float64),
         )
 
-    def losses(self, model: Array, private_BQ: Array, names: Names) -> Array:
-        done = [
-            self._mean_loss(row(model, i), private_Q, name)
-            for i, (private_Q, name) in enumerate(zip(private_BQ, names, strict=True))
-        ]
-        return np.array(done, np.float32)
-
     def evaluate(self, model: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
         done = [
             self._evaluate(row(model, i), private_Q, name)
             for i, (private_Q, name) in enumerate(zip(private_BQ, names, strict=True))
         ]
         return {channel.name: np.stack([one[channel.name] for one in done]) for channel in channels(self.task)}
+
+    def losses(self, model: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
+        done = [
+            self._loss(row(model, i), private_Q, name)
+            for i, (private_Q, name) in enumerate(zip(private_BQ, names, strict=True))
+        ]
+        loss_B, examples_B = zip(*done, strict=True)
+        return {"loss": np.array(loss_B, np.float32), "examples": np.array(examples_B, np.float32)}
 
     def query(self, query: str, names: Names) -> dict[str, Array]:
         asked = next(q for q in self.task.queries if q.name == query)
@@ -226,13 +227,13 @@ class TorchWork:
         for name, value in self._frozen.items():  # BatchNorm moves its statistics without being asked
             self.model.get_buffer(name).copy_(value)
 
-    def _mean_loss(self, model_P: Array, private_Q: Array, name: str) -> float:
+    def _loss(self, model_P: Array, private_Q: Array, name: str) -> tuple[float, int]:
         examples = self.data(name).train
-        if len(examples) == 0:
-            return 0.0
+        if (count := len(examples)) == 0:
+            return 0.0, 0
         self._load(model_P, private_Q)
-        with stage("training loss"):
-            return forward(self.task, self.model, examples)[2] / len(examples)
+        with stage("measuring the loss"):
+            return forward(self.task, self.model, examples)[2], count
 
     def _evaluate(self, model_P: Array, private_Q: Array, name: str) -> dict[str, Array]:
         examples = self.data(name).test

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,8 +13,11 @@ from hansa.fedserver.exchange import Exchange
 from hansa.fedserver.federation import Drawing, Federation
 from hansa.fedserver.job import Job
 from hansa.fedserver.records import RoundRecord, Values, Watcher
+from hansa.fedserver.selection.selection import POISSON, Draw, Memory, Sampling, Seen
+from hansa.fedserver.selection.there import Present
 from hansa.strategies import Cohort, Released, Request, Round, RoundLost, State
 from hansa.strategies.keys import from_seed
+from hansa.strategies.losses import by_client
 from hansa.strategies.pipeline import Names
 from hansa.strategies.questions import PERSONAL
 from hansa.strategies.types import Array
@@ -26,7 +29,8 @@ Result = TypeVar("Result")
 class Coordinator:
     """One run. ``own`` is the coordinator's secret key; ``clock`` gives seconds.
 
-    ``server_sums`` evaluates shared and fitted parameters on the coordinator's own data, if it has some.
+    ``server_sums`` evaluates shared and fitted parameters on the coordinator's own data, if it has some. ``names`` are
+    all clients there are, sorted, where that is known. ``memory`` is the selection's, ``seen`` what it may learn from.
     """
 
     job: Job
@@ -36,12 +40,17 @@ class Coordinator:
     clock: Callable[[], float]
     watch: Watcher
     server_sums: Callable[[Array, Array], Mapping[str, Array]] | None = None
+    names: Sequence[str] | None = None
+    memory: Memory = field(init=False)
+    sampling: Sampling | None = field(default=None, init=False)
+    seen: dict[str, Seen] = field(default_factory=dict, init=False)
     state: State = field(init=False)
     fitted: Array = field(init=False)
     exchange: Exchange = field(init=False)
 
     def __post_init__(self) -> None:
         lay, tensors = self.job.layout, self.job.tensors
+        self.memory = self.job.selection.start(self.names)
         self.state = self.job.strategy.init(lay.pack(tensors, "shared"))
         self.fitted = lay.pack(tensors, "fitted")
         self.exchange = Exchange(
@@ -122,10 +131,12 @@ class Coordinator:
 
     def _round(self, number: int) -> RoundRecord:
         start = self.clock()
-        names, population = self._cohort(number)
-        record = RoundRecord(round=number, cohort=len(names))
+        names: Names = ()
+        record = RoundRecord(round=number, cohort=0)
         counted = dict(self.exchange.counted)
         try:
+            names, population = self._cohort(record)
+            record.cohort = len(names)
             self._learn(record, names, population)
         except RoundLost as lost:
             record.lost = str(lost)
@@ -135,15 +146,20 @@ class Coordinator:
         record.seconds = self.clock() - start
         return record
 
-    def _cohort(self, number: int) -> tuple[Names, int]:
+    def _cohort(self, record: RoundRecord) -> tuple[Names, int]:
         """Draw a round's cohort; return it, and how many clients there are."""
-        size, ctx, federation = self.job.cohort.drawn, self.exchange.context(number), self.federation
-        if isinstance(federation, Drawing):
-            return federation.draw(ctx, size), federation.clients()
-        population = federation.population()
-        if size is None or size >= len(population):
-            return population, len(population)
-        return ctx.sample(population, size), len(population)
+        selection, federation = self.job.selection, self.federation
+        there = federation.there() if isinstance(federation, Drawing) else Present(federation.population())
+        draw = Draw(
+            ctx=self.exchange.context(record.round),
+            there=there,
+            cohort=self.job.cohort,
+            payload={"model": self.state["model"]},
+            seen=self.seen,
+        )
+        self.sampling = selection.sampling(draw)
+        (names, self.memory), _ = self._play(selection.draw(self.memory, draw), record, ())
+        return names, len(there.names)
 
     def _clients(self) -> int:
         federation = self.federation
@@ -152,11 +168,20 @@ class Coordinator:
     def _learn(self, record: RoundRecord, names: Names, population: int) -> None:
         policy = self.job.cohort
         if len(names) < policy.min:
-            raise RoundLost(f"only {len(names)} of cohort.min={policy.min} clients are there: start more clients.")
-        cohort = Cohort(expected=policy.expected(len(names)), max=policy.max, min=policy.min)
+            raise RoundLost(
+                f"only {len(names)} clients could be drawn and cohort.min={policy.min}: start more clients."
+            )
+        varies = self.sampling is not None and self.sampling.scheme == POISSON
+        expected = policy.expected(policy.max if varies else len(names))
+        cohort = Cohort(expected=expected, max=policy.max, min=policy.min)
         now = Round(number=record.round, population=population, cohort=cohort, buffers=self.job.layout.buffers)
         (self.state, metrics), counted = self._play(self.job.strategy.round(dict(self.state), now), record, names)
         record.counted, record.metrics = len(counted), dict(metrics)
+        if self.job.selection.learns:
+            there = frozenset(counted)
+            for name in names:
+                took_part = {"round": record.round} if name in there else {}
+                self._see(name, seconds=self.exchange.pace.training(name), **took_part)
 
     def evaluates(self, number: int) -> bool:
         """Whether the model is evaluated after this round."""
@@ -205,11 +230,27 @@ class Coordinator:
         try:
             request = next(flow)
             while True:
-                released = self.exchange.answer(request, record, self._addressed(request, names, counted), self.fitted)
+                try:
+                    asked = self._addressed(request, names, counted)
+                    released = self.exchange.answer(request, record, asked, self.fitted)
+                except RoundLost as lost:  # a flow may know what to do without an answer
+                    request = flow.throw(lost)
+                    continue
+                self._hear(request, released)
                 counted = tuple(sorted({*counted, *released.names}))
                 request = flow.send(released)
         except StopIteration as done:
             return done.value, counted
+
+    def _hear(self, request: Request, released: Released) -> None:
+        """Keep what clients told of their losses, where rows tell it of each client and the selection wants to know."""
+        rows = self.job.endpoints[request.endpoint].aggregator.groups == 0
+        if self.job.selection.learns and rows and "loss" in released.sums:
+            for name, (loss, examples) in by_client(released).items():
+                self._see(name, loss=loss, examples=examples)
+
+    def _see(self, name: str, **known: Any) -> None:
+        self.seen[name] = replace(self.seen.get(name, Seen()), **known)
 
     def _addressed(self, request: Request, names: Names, counted: Names) -> Names:
         if request.to == "everyone":

@@ -2,6 +2,7 @@
 
 ServerError
 ├── Refused        a reply that is not let into the sum; says whose and why; the round goes on without it
+├── SelectionError  cohorts that cannot be drawn as the settings or a file of theirs say
 ├── TooFewClients  clients did not come in time for the run to start
 ├── RunFailed      a run that cannot go on, with what it has learnt saved
 └── RecordError    a run directory that cannot be written
@@ -16,6 +17,10 @@ class ServerError(Exception):
 
 class Refused(ServerError):
     """A reply that is not let into the sum."""
+
+
+class SelectionError(ServerError):
+    """Cohorts that cannot be drawn as the settings or a file of theirs say."""
 
 
 class TooFewClients(ServerError):

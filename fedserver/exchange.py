@@ -46,7 +46,7 @@ class Exchange:
         self.watch.opened(record, request.endpoint, names)
         record.bytes_down += len(names) * (fitted.nbytes + sum(array.nbytes for array in request.payload.values()))
         cohort = self.job.cohort
-        wanted = cohort.expected(len(names)) if request.to == "cohort" else len(names)
+        wanted = cohort.expected(len(names)) if request.to == "cohort" and cohort.over else len(names)
         for came in self.federation.ask(calls, cohort.wait(request.endpoint, self.pace, wanted)):
             self._take(came, tally, record)
             del came  # its row must be gone before the next one comes

@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from hansa.fedlink.messages import Calls, Reply
 from hansa.fedserver.policy import Wait
+from hansa.fedserver.selection.there import There
 from hansa.fedserver.tally import Part
-from hansa.strategies import Context
 from hansa.strategies.pipeline import Names
 
 
@@ -30,15 +30,14 @@ class Federation(Protocol):
 
 @runtime_checkable
 class Drawing(Protocol):
-    """A federation that draws its cohorts: of clients that come and go it may take long to list who is there."""
+    """A federation of clients that come and go, of whom it may take long to list who is there."""
 
     def clients(self) -> int:
         """Return how many clients there are in all, whether they are there now or not."""
         ...
 
-    def draw(self, ctx: Context, size: int | None) -> Names:
-        """Draw so many of the clients that are there, uniformly, with the round's keys; all of them where there are
-        fewer, or no size is given."""
+    def there(self) -> There:
+        """Return who is there for a round, to be looked at as far as it is needed."""
         ...
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hansa.fedlink.messages import Settings
 from hansa.fedserver.policy import CohortPolicy
+from hansa.fedserver.selection.selection import Selection
 from hansa.fedserver.target import Target
 from hansa.fedtasks import Metric, Query
 from hansa.strategies import Endpoint, Evaluation, Layout, Question, Strategy
@@ -31,6 +32,7 @@ class Job:
     evaluation: Evaluation
     metrics: Sequence[Metric]
     cohort: CohortPolicy
+    selection: Selection
     rounds: int
     evaluate_every: int
     lost_rounds: int

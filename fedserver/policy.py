@@ -97,6 +97,11 @@ class Pace:
         known = self._usual.setdefault(kind, {})
         known[name] = known[name] + WEIGHT * (seconds - known[name]) if name in known else seconds
 
+    def training(self, name: str) -> float | None:
+        """Return the seconds that a client takes for all the training of a round; None where nothing was measured."""
+        known = [usual[name] for kind, usual in self._usual.items() if kind.startswith("train.") and name in usual]
+        return sum(known) if known else None
+
     def gave_up(self, kind: str, name: str, seconds: float) -> None:
         """Take in that a client was not done after so many seconds: it may take longer the next time."""
         known = self._usual.setdefault(kind, {})

@@ -14,6 +14,7 @@ from hansa.fedserver.coordinator import Coordinator
 from hansa.fedserver.errors import RecordError, ServerError
 from hansa.fedserver.records import RoundRecord, Watcher
 from hansa.fedserver.run_directory import RunDirectory
+from hansa.fedserver.selection.selection import Sampling
 from hansa.strategies.types import Array
 
 
@@ -106,6 +107,7 @@ class Runner:
             "failures": sum(len(record.refused) for record in records),
             "stopped": stopped,
             **(job.target.took(records) if job.target else {}),
+            **_sampling(self.coordinator.sampling),
             **_virtual(records),
             **self.told,
         }
@@ -118,6 +120,13 @@ class Runner:
 
     def _parameters(self) -> tuple[Array, ...]:
         return self.coordinator.state["model"], self.coordinator.fitted
+
+
+def _sampling(sampling: Sampling | None) -> dict[str, Any]:
+    """Say how the last cohort was sampled; null where a privacy accountant can count on nothing."""
+    if sampling is None:
+        return {"sampling": None}
+    return {"sampling": sampling.scheme, "sampling_rate": sampling.rate}
 
 
 def _virtual(records: Sequence[RoundRecord]) -> dict[str, float]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from dataclasses import dataclass
 
+from hansa.fedserver.selection.there import knows
 from hansa.simulations.devices import Windows
 from hansa.simulations.errors import DeviceError
 from hansa.strategies import Context
@@ -58,12 +60,17 @@ class Crowd:
                 seen.add(place)
         return ()
 
+    def _enough(self, least: int, now: float) -> bool:
+        """Whether so many are there; it looks at about least / (share of those who are there) clients."""
+        here = (name for name in self.names if self.windows.until(name, now) is not None)
+        return sum(1 for _ in itertools.islice(here, least)) == least
+
     def soonest(self, least: int, now: float) -> float:
         """Return the next time at which so many are there at once: now, where they are.
 
         Raises DeviceError where that is never so.
         """
-        if self.windows.always:
+        if self.windows.always or self._enough(least, now):
             return now
         start = now
         for _ in range(TRIES):
@@ -77,3 +84,29 @@ class Crowd:
             f"after {start:.0f} s of virtual time there are never {least} clients at once: lower cohort.min, or let "
             "clients be there for longer (devices.availability)."
         )
+
+
+@dataclass(frozen=True)
+class Here:
+    """A crowd at one moment: a ``There``."""
+
+    crowd: Crowd
+    now: float
+
+    @property
+    def names(self) -> Names:
+        return self.crowd.names
+
+    @property
+    def count(self) -> int | None:
+        return len(self.names) if self.crowd.windows.always else None
+
+    def here(self, name: str) -> bool:
+        windows = self.crowd.windows
+        return knows(self.names, name) and (windows.always or windows.until(name, self.now) is not None)
+
+    def all(self) -> Names:
+        return self.crowd.here(self.now)
+
+    def sample(self, ctx: Context, size: int | None) -> Names:
+        return self.crowd.draw(ctx, size, self.now)

@@ -11,11 +11,13 @@ from hansa.fedlink.messages import Call
 from hansa.simulations.devices import Load
 from hansa.simulations.devices.compute import EVALUATION, QUERY, TRAINING
 from hansa.strategies import Endpoint
+from hansa.strategies.losses import Measuring
 
 
 @dataclass
 class Effort:
-    """Training takes its passes, evaluation the test data, and a query one pass over the training data.
+    """Training takes its passes, evaluation the test data, and a query one pass over the training data; where that
+    asks for losses, with the model.
 
     A task's own training loop is taken to make as many passes as ``client.epochs`` or ``client.steps`` say. Work that a
     client has done in this round and kept costs nothing when another request needs it.
@@ -46,6 +48,8 @@ class Effort:
         kind = call.endpoint.partition(".")[0]
         if kind == "evaluate":
             return test, EVALUATION * self._parameters
+        if isinstance(end.work, Measuring):
+            return train, EVALUATION * self._parameters
         if kind == "query":
             return train, QUERY * self._parameters
         local = self.work.settings

@@ -14,11 +14,11 @@ from hansa.fedlink.messages import SETTLE, Calls, Reply
 from hansa.fedserver.federation import Federation
 from hansa.fedserver.policy import Wait
 from hansa.fedserver.records import Refusal, Trip, VirtualTime
+from hansa.fedserver.selection.there import There
 from hansa.fedserver.tally import Part
-from hansa.simulations.crowd import Crowd
+from hansa.simulations.crowd import Crowd, Here
 from hansa.simulations.devices import Devices, Journey, Luck
 from hansa.simulations.effort import Effort
-from hansa.strategies import Context
 from hansa.strategies.pipeline import Names
 
 
@@ -47,13 +47,10 @@ class Virtual:
         self.now = self.crowd.soonest(1, self.now)
         return self.crowd.here(self.now)
 
-    def draw(self, ctx: Context, size: int | None) -> Names:
+    def there(self) -> There:
         """See ``Drawing``; time passes until enough clients are there for a round."""
-        drawn = self.crowd.draw(ctx, size, self.now)
-        if len(drawn) < self.least:
-            self.now = self.crowd.soonest(self.least, self.now)
-            drawn = self.crowd.draw(ctx, size, self.now)
-        return drawn
+        self.now = self.crowd.soonest(self.least, self.now)
+        return Here(self.crowd, self.now)
 
     def ask(self, calls: Calls, wait: Wait) -> Iterator[Reply | Part]:
         if calls.call.endpoint == SETTLE:

@@ -16,7 +16,7 @@ from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Slices, Tree
-from hansa.strategies.work import PRIVATE, Trainer, Work
+from hansa.strategies.work import PRIVATE, Trainer, Work, mean_losses
 
 TRAIN = "train.qfedavg"
 LEAST = 1e-5
@@ -37,7 +37,7 @@ class PoweredTraining(Work):
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        loss_B = np.maximum(trainer.losses(payload["model"], states[PRIVATE], names).astype(np.float64), LEAST)
+        loss_B = np.maximum(mean_losses(trainer, payload["model"], states[PRIVATE], names), LEAST)
         tilt_B = tilt.tilted(self.q, np.log(loss_B), payload["level"])
         trained = trainer.train(payload["model"], states[PRIVATE], names, ctx)
         growth_B = self.q * self.lipschitz * self._squares(trained.delta_BP) / loss_B

@@ -15,7 +15,7 @@ from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Slices, Tree
-from hansa.strategies.work import PRIVATE, Trainer, Work
+from hansa.strategies.work import PRIVATE, Trainer, Work, mean_losses
 
 TRAIN = "train.tilted"
 
@@ -34,7 +34,7 @@ class TiltedTraining(Work):
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        value_B = trainer.losses(payload["model"], states[PRIVATE], names)
+        value_B = mean_losses(trainer, payload["model"], states[PRIVATE], names)
         tilt_B = tilt.tilted(self.t, value_B, payload["level"])
         trained = trainer.train(payload["model"], states[PRIVATE], names, ctx)
         delta_BP = scaled(trained.delta_BP, tilt_B, self.buffers)

@@ -78,17 +78,23 @@ class Trainer(Protocol):
         """Train from shared and private parameters, by a plan."""
         ...
 
-    def losses(self, model: Array, private_BQ: Array, names: Names) -> Array:
-        """Return the mean loss of a model on local training data, losses_B in float32; 0 where there is none."""
-        ...
-
     def evaluate(self, model: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
         """Return the sums behind each metric on local test data, channels of shape (B, *shape)."""
+        ...
+
+    def losses(self, model: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
+        """Return ``loss``, summed over local training data, and ``examples``, their number: channels of shape (B,)."""
         ...
 
     def query(self, query: str, names: Names) -> dict[str, Array]:
         """Return the sums behind a federated statistic of local training data, channels of shape (B, *shape)."""
         ...
+
+
+def mean_losses(trainer: Trainer, model: Array, private_BQ: Array, names: Names) -> Array:
+    """Return the mean loss of a model on each client's training data, (B,) in float64; 0 where there is none."""
+    sums = trainer.losses(model, private_BQ, names)
+    return np.asarray(sums["loss"].astype(np.float64) / np.maximum(sums["examples"], 1))
 
 
 class ClientWork(Protocol):

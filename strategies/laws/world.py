@@ -101,15 +101,18 @@ class Quadratic:
             x_BP = x_BP - rate * gradient_BP
         return x_BP
 
-    def losses(self, model: Array, private_BQ: Array, names: Names) -> Array:
-        return self._loss(np.broadcast_to(model, (len(names), self.parameters)), names)
-
     def evaluate(self, model: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
         """Return METRICS, with the private parameters in the place of the model's first."""
         x_BP = np.broadcast_to(model, (len(names), self.parameters)).copy()
         x_BP[:, : self.personal] = private_BQ
         examples_B = self.examples_N[self._rows(names)]
         return {"loss": examples_B * self._loss(x_BP, names), "examples": examples_B}
+
+    def losses(self, model: Array, private_BQ: Array, names: Names) -> dict[str, Array]:
+        """Return METRICS of the shared parameters alone, which are those that training moves by the loss."""
+        examples_B = self.examples_N[self._rows(names)]
+        loss_B = self._loss(np.broadcast_to(model, (len(names), self.parameters)), names)
+        return {"loss": examples_B * loss_B, "examples": examples_B}
 
     def query(self, query: str, names: Names) -> dict[str, Array]:
         """Return ``targets`` of shape (B, P), the sum of the examples' targets, and ``examples``, whatever is asked."""

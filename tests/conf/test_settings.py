@@ -19,7 +19,9 @@ from hansa.strategies.rules import Krum, Median
 
 CONF = Path(__file__).parents[2] / "conf"
 FILES = [
-    path for group in ("task", "partition", "strategy", "client", "cohort") for path in (CONF / group).glob("*.yaml")
+    path
+    for group in ("task", "partition", "strategy", "client", "cohort", "selection")
+    for path in (CONF / group).glob("*.yaml")
 ]
 
 
@@ -30,7 +32,7 @@ def test_a_choice_sets_every_field_of_its_component(path):
     component = resolve(node.pop("_target_"))
     assert node.keys() == fields(component).keys() - set(GIVEN)
     written = yaml.safe_load(path.read_text())
-    if path.parent.name == "partition" or path.stem in (
+    if path.parent.name in ("partition", "selection") or path.stem in (
         "fedadagrad",
         "fedadam",
         "fedavg",

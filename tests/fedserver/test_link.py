@@ -103,6 +103,17 @@ def test_the_link_learns_the_model_of_the_simulation(plant, tmp_path, strategy, 
     assert not list(tmp_path.iterdir()), "no file of an answer is left"
 
 
+@pytest.mark.parametrize("selection", ["power_of_choice", "oort", "weighted"])
+def test_who_is_drawn_by_what_clients_tell_is_the_same_over_the_link(selection, plant, tmp_path):
+    blind = ["selection.penalty=0.0"] * (selection == "oort")  # to how long they really take
+    settings = (f"selection={selection}", "cohort.size=2", *blind)
+    with link(run_of(*settings), plant, tmp_path) as there:
+        there.join(*HOSPITALS)
+        over_link, records = learnt(there.coordinator())
+        assert over_link == learnt(coordinator(run_of(*settings)))[0]
+        assert [record.cohort for record in records[1:]] == [2, 2, 2]
+
+
 def test_clients_that_lose_their_line_in_mid_work_come_back_and_nothing_is_lost(plant, tmp_path):
     run = run_of("strategy=scaffold", "rounds=6")
     with link(run, plant, tmp_path) as there:

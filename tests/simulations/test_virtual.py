@@ -16,6 +16,7 @@ from hansa.conf.simulate import prepare
 from hansa.fedclient.state import MemoryStates
 from hansa.fedlink.messages import SETTLE, Call, Calls, Reply
 from hansa.fedserver.policy import CohortPolicy, Pace, Wait
+from hansa.fedserver.selection import Draw, Poisson, RoundRobin, Uniform
 from hansa.fedserver.tally import Part
 from hansa.fedtasks.names import names as numbered
 from hansa.simulations.crowd import FEW, Crowd
@@ -222,20 +223,20 @@ def test_time_passes_until_somebody_is_there(tmp_path):
     there.now = 20.0
     assert there.population() == ("b",) and there.now == 50.0
     there.least = 3
-    assert there.draw(context(), None) == ("b", "c", "d") and there.now == 58.0
+    assert there.there().sample(context(), None) == ("b", "c", "d") and there.now == 58.0
     part, _ = asked(there, names=("a", "c"))
     assert [(one.client, one.why) for one in part.refused] == [("a", "not available")]
     assert part.virtual.seconds == 61.0, "the time without a request counts as well"
     there.now = 75.0
     with pytest.raises(DeviceError, match=r"after 75 s of virtual time there are never 3 clients at once: lower"):
-        there.draw(context(), None)
+        there.there().sample(context(), None)
 
 
 def test_clients_that_are_never_there_at_once_end_the_run(tmp_path):
     there = virtual(availability=trace(tmp_path, "a,0,10\nb,10,20\nc,20,30\n"))
     there.least = 2
     with pytest.raises(DeviceError, match="never 2 clients at once"):
-        there.draw(context(), 2)
+        there.there().sample(context(), 2)
 
 
 @dataclass
@@ -265,6 +266,34 @@ def test_a_cohort_of_a_million_looks_at_few_and_takes_each_alike():
     expected = 4000 / 9
     assert sum((count[part] - expected) ** 2 / expected for part in range(9)) < 26.1, "chi squared, 8 degrees, 0.1 %"
     assert crowd.draw(context(1), 100, 0.0) == crowd.draw(context(1), 100, 0.0) != crowd.draw(context(2), 100, 0.0)
+
+
+@pytest.mark.parametrize("selection", [Uniform(), Poisson(), RoundRobin()])
+def test_any_selection_of_a_million_that_come_and_go_looks_at_few(selection):
+    windows = Watched()
+    there = replace(virtual(), crowd=Crowd(numbered(1_000_000), windows), least=50)
+    memory, cohorts = selection.start(None), []
+    for round in range(1, 6):
+        now = Draw(ctx=context(round), there=there.there(), cohort=CohortPolicy(size=300, min=50))
+        with pytest.raises(StopIteration) as done:
+            next(selection.draw(memory, now))
+        names, memory = done.value.value
+        cohorts.append(names)
+        assert all(int(name[7:]) % 3 == 0 for name in names)
+    queue = 2 * 300 * 10 if isinstance(selection, RoundRobin) else 0
+    assert windows.looks < 5 * (4 * 300 + 4 * 50) + queue, "who is owed a turn is looked at again in each round"
+    expected = 100 if isinstance(selection, Poisson) else 300
+    assert all(len(names) == pytest.approx(expected, abs=45) for names in cohorts)
+    if isinstance(selection, RoundRobin):
+        assert len({name for names in cohorts for name in names}) == 1500 and len(memory.owed) < 5000
+
+
+def test_a_crowd_knows_who_is_here(tmp_path):
+    there = virtual(availability=trace(tmp_path, "a,0,10\nb,50,60\n")).there()
+    assert there.here("a") and not there.here("b") and not there.here("nobody")
+    assert there.all() == ("a",) and there.names == NAMES and there.count is None
+    always = virtual().there()
+    assert always.count == 8 and always.here("b") and not always.here("nobody") and always.all() == NAMES
 
 
 def test_where_hardly_anybody_is_there_all_are_looked_at():

@@ -24,7 +24,7 @@ from hansa.strategies import (
     laws,
     tilt,
 )
-from hansa.strategies.work import PLAIN
+from hansa.strategies.work import PLAIN, mean_losses
 
 CTX = Context(round=1, public=b"p", own=b"o")
 COHORT = Cohort(expected=2, max=2)
@@ -45,7 +45,7 @@ class Given:
         return np.zeros((2, 0), np.float32)
 
     def losses(self, model_P, private_BQ, names):
-        return np.array(self.before, np.float32)
+        return {"loss": np.array(self.before, np.float32), "examples": np.ones(2, np.float32)}
 
     def train(self, model_P, private_BQ, names, ctx, plan=PLAIN):
         return Trained(
@@ -215,7 +215,7 @@ WORLD = laws.Quadratic.of(noise=0.0, steps=1, rate=0.02)
 
 def losses(strategy, rounds=400):
     model_P = laws.play(strategy, WORLD, rounds).model_P
-    return WORLD.losses(model_P, np.zeros((8, 0), np.float32), WORLD.names)
+    return mean_losses(WORLD, model_P, np.zeros((8, 0), np.float32), WORLD.names)
 
 
 def test_fair_weights_help_the_worst_and_even_out_losses():
