@@ -1,6 +1,6 @@
 """Which settings are whose: a place's own, or of the run's operation. All others are of the learning."""
 
-GROUPS = ("strategy", "task", "partition", "pipeline", "client", "cohort", "selection", "devices")
+GROUPS = ("strategy", "task", "partition", "pipeline", "client", "cohort", "selection", "devices", "attack")
 """Groups of the configuration, in the order in which they are listed."""
 
 SITE = frozenset(

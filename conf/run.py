@@ -17,7 +17,7 @@ from hansa.conf.schema import RunSettings
 from hansa.conf.target import target
 from hansa.fedclient.site import Site
 from hansa.fedclient.state import States
-from hansa.fedclient.torch_work import TorchWork, traits
+from hansa.fedclient.torch_work import Measure, TorchWork, traits
 from hansa.fedserver.job import Job
 from hansa.fedserver.policy import CohortPolicy
 from hansa.fedserver.selection import Selection
@@ -33,14 +33,18 @@ from hansa.strategies.types import Array
 
 @dataclass(frozen=True)
 class Run:
-    """A run's two halves: the coordinator's job, and the work that places do for it."""
+    """A run's two halves: the coordinator's job, and the work that places do for it.
+
+    ``more`` says what else the coordinator sums on its own data.
+    """
 
     job: Job
     work: TorchWork
+    more: tuple[Measure, ...] = ()
 
     def server_sums(self) -> Callable[[Array, Array], Mapping[str, Array]] | None:
         """Return what evaluates a model on the coordinator's data; only the coordinator needs to have them."""
-        return self.work.central() if self.job.evaluate_every else None
+        return self.work.central(*self.more) if self.job.evaluate_every else None
 
     def site(self, states: States, own: bytes) -> Site:
         """Return a place that answers this run's calls; ``own`` is its secret key."""

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from hansa.conf import place
+from hansa.conf.attacks import plotted
 from hansa.conf.carry import coordinator_key, new_run_id, runner
 from hansa.conf.compose import explain, own_code
 from hansa.conf.flags import demand_settings, flags_first, overrides
@@ -102,21 +103,24 @@ def prepare(config: DictConfig, choices: Mapping[str, str]) -> Iterator[Runner]:
         )
         choice = engines.choose(config.federation)
         view: View = Screen(run.job.rounds) if sys.stderr.isatty() else Lines(run.job.rounds)
+        plot = plotted(config, choices, site, names, own)
         with closing(engines.start(choice)) as engine:
             made = runner(
-                run,
+                plot.watched(run),
                 config,
-                virtual(config, site, engine, names),
+                virtual(config, site, plot.among(engine), names),
                 run_id=run_id,
                 own=own,
                 view=view,
                 clock=time.perf_counter,
-                told=choice.told(engine),
+                told=choice.told(engine) | plot.told(),
                 names=names,
                 patience=PATIENCE,
             )
             print(f"results go to {made.directory.path}", file=sys.stderr)
             print(f"federation={choice.engine}: {choice.why}", file=sys.stderr)
+            if plot.attack is not None:
+                print(f"attack={plot.name}: {len(plot.attackers)} of {len(names)} clients attack.", file=sys.stderr)
             yield made
 
 

@@ -15,7 +15,6 @@ from hansa.fedserver.federation import Federation
 from hansa.simulations.crowd import Crowd
 from hansa.simulations.devices import Devices, Luck
 from hansa.simulations.effort import Effort
-from hansa.simulations.engines import Engine
 from hansa.simulations.virtual import Virtual
 from hansa.strategies.keys import from_seed
 from hansa.strategies.pipeline import Names
@@ -38,19 +37,21 @@ def devices(config: DictConfig) -> Devices | None:
 
 
 def demand_none(config: DictConfig) -> None:
-    """Raise WrongValue where clients that are real would run on made-up devices."""
+    """Raise WrongValue where clients that are real would run on made-up devices, or attack."""
     if config.devices:
         raise WrongValue("devices: these clients are real, and so are their devices: leave devices=none.")
+    if config.attack:
+        raise WrongValue("attack: these clients are real, and none of them shall attack: leave attack=none.")
 
 
-def virtual(config: DictConfig, site: Site, engine: Engine, names: Names) -> Federation:
-    """Give the clients of an engine the devices that were chosen, if any; raises the errors of ``devices``."""
+def virtual(config: DictConfig, site: Site, inner: Federation, names: Names) -> Federation:
+    """Give the clients of a federation the devices that were chosen, if any; raises the errors of ``devices``."""
     model = devices(config)
     if model is None:
-        return engine
+        return inner
     luck = Luck(from_seed(config.seed, "devices"))
     return Virtual(
-        inner=engine,
+        inner=inner,
         devices=model,
         effort=Effort(site.work, site.endpoints),
         crowd=Crowd(names, model.availability.windows(luck, names)),

@@ -19,6 +19,19 @@ from hansa.strategies.types import Array
 
 
 @dataclass(frozen=True, kw_only=True)
+class Draft:
+    """What one client would answer to a call: its row (1, D) before any transform, and its states before and after."""
+
+    call: Call
+    client: str
+    ctx: Context
+    committed: Mapping[str, Array]
+    before: Mapping[str, Array]
+    rows_BD: Array
+    after: Mapping[str, Array]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Site:
     """Answers calls to clients. Whatever goes wrong in a client's work becomes a reply that says so.
 
@@ -45,8 +58,35 @@ class Site:
         """Answer one call to one client; raises StageFailed."""
         if (greeted := greeting(call, client, self.settings, self.digest)) is not None:
             return greeted
-        row, staged = self._answer(call, client)
-        return Reply.to(call, client, self.digest, row=row, staged=staged)
+        if call.endpoint == SETTLE:
+            self._committed(call, client)
+            return Reply.to(call, client, self.digest)
+        return self.send(self.draft(call, client))
+
+    def draft(self, call: Call, client: str) -> Draft:
+        """Do a call's work for one client; nothing is sent or staged yet. Raises StageFailed."""
+        committed = self._committed(call, client)
+        ctx = Context(round=call.round, request=call.request, public=self.public, own=self.own)
+        with stage(call.endpoint):
+            end = self.endpoints[call.endpoint]
+            if call.fitted is not None:
+                self.work.fit(call.fitted)
+            start = end.work.start(self.work, self.work.layout.size("shared"), (client,))
+            before = {name: committed[name][None] if name in committed else value for name, value in start.items()}
+            rows_BD, after = self._run(end, call, client, before, ctx)
+        return Draft(
+            call=call, client=client, ctx=ctx, committed=committed, before=before, rows_BD=rows_BD, after=after
+        )
+
+    def send(self, draft: Draft) -> Reply:
+        """Answer with a draft's row, and stage the state that follows from it. Raises StageFailed."""
+        call, client, before = draft.call, draft.client, draft.before
+        with stage(call.endpoint):
+            wire_BD, after = self.endpoints[call.endpoint].encode(draft.rows_BD, draft.after, (client,), draft.ctx)
+            moved = {name: value[0] for name, value in after.items() if not np.array_equal(value, before[name])}
+            if moved:
+                self.states.write(call.run, client, STAGED, Version(call.tag, {**draft.committed, **moved}))
+        return Reply.to(call, client, self.digest, row=wire_BD[0], staged=bool(moved))
 
     def answer_block(self, calls: Mapping[str, Call], names: Names) -> list[Reply]:
         """Answer one request to several clients side by side; one after the other where that fails, or cannot be."""
@@ -83,27 +123,9 @@ class Site:
             replies.append(Reply.to(call, name, self.digest, row=wire_BD[i], staged=moved))
         return replies
 
-    def _answer(self, call: Call, client: str) -> tuple[Array | None, bool]:
+    def _committed(self, call: Call, client: str) -> dict[str, Array]:
         with stage("client state"):
-            committed = settle(self.states, call.run, client, call.counted)
-        if call.endpoint == SETTLE:
-            return None, False
-        with stage(call.endpoint):
-            return self._work(self.endpoints[call.endpoint], call, client, committed)
-
-    def _work(self, end: Endpoint, call: Call, client: str, committed: dict[str, Array]) -> tuple[Array, bool]:
-        ctx = Context(round=call.round, request=call.request, public=self.public, own=self.own)
-        if call.fitted is not None:
-            self.work.fit(call.fitted)
-        start = end.work.start(self.work, self.work.layout.size("shared"), (client,))
-        before = {name: committed[name][None] if name in committed else value for name, value in start.items()}
-        rows_BD, after = self._run(end, call, client, before, ctx)
-        wire_BD, after = end.encode(rows_BD, after, (client,), ctx)
-        moved = {name: value[0] for name, value in after.items() if not np.array_equal(value, before[name])}
-        if moved:
-            states = committed | {name: value[0] for name, value in after.items()}
-            self.states.write(call.run, client, STAGED, Version(call.tag, states))
-        return wire_BD[0], bool(moved)
+            return settle(self.states, call.run, client, call.counted)
 
     def _run(
         self, end: Endpoint, call: Call, client: str, before: dict[str, Array], ctx: Context

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from hansa.fedclient.nudge import Nudge, followed
 from hansa.fedclient.optimiser import Optimiser
 from hansa.fedclient.settings import Local
 from hansa.fedclient.tape import Tapes
-from hansa.fedtasks import Data, Task
+from hansa.fedtasks import Data, Examples, Task
 from hansa.fedtasks.evaluation import channels, forward, pick, sums
 from hansa.fedtasks.model import initial, layout, load, tensors
 from hansa.strategies import Context, Layout, Plan, Trained
@@ -31,6 +31,8 @@ CACHED = 2**29
 """Bytes of clients' data that stay in memory after their first use."""
 AHEAD = 64
 """Batches that are gathered at once from data in memory."""
+Measure: TypeAlias = Callable[[nn.Module, Examples], dict[str, Array]]
+"""Sums of a model on examples, by channel."""
 
 
 def traits(task: Task, settings: Local) -> frozenset[str]:
@@ -115,8 +117,11 @@ class TorchWork:
             done = [asked.local(self.data(name).train) for name in names]
         return {channel.name: np.stack([one[channel.name] for one in done]) for channel in asked.channels()}
 
-    def central(self) -> Callable[[Array, Array], dict[str, Array]] | None:
-        """Return what evaluates shared and fitted parameters on the coordinator's data, if the task has some."""
+    def central(self, *more: Measure) -> Callable[[Array, Array], dict[str, Array]] | None:
+        """Return what evaluates shared and fitted parameters on the coordinator's data, if the task has some.
+
+        ``more`` says what else is summed on it.
+        """
         with stage("loading the coordinator's data"):
             examples = self.task.server_data()
         if examples is None:
@@ -125,7 +130,10 @@ class TorchWork:
         def evaluate(model_P: Array, fitted_F: Array) -> dict[str, Array]:
             self.fit(fitted_F)
             self._load(model_P, self._start_Q)
-            return sums(self.task, self.model, examples)
+            found = sums(self.task, self.model, examples)
+            for measure in more:
+                found |= measure(self.model, examples)
+            return found
 
         return evaluate
 

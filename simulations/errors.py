@@ -3,6 +3,7 @@
 SimulationError
 ├── EngineError    an engine that cannot do this work, or is not there
 ├── DeviceError    a device model or a trace that makes no sense, or clients that are never there again
+├── AttackError    an attack that makes no sense, or that a strategy or a task leaves no room for
 ├── AppError       a Flower app that is not there, lacks a part, or does not import
 ├── WorkerDied     worker processes that die over one and the same client
 └── ClientFailed   a client's work that raised an error, under debug=true
@@ -21,6 +22,10 @@ class EngineError(SimulationError):
 
 class DeviceError(SimulationError):
     """A device model or a trace that makes no sense, or clients that are never there again."""
+
+
+class AttackError(SimulationError):
+    """An attack that makes no sense, or that a strategy or a task leaves no room for."""
 
 
 class AppError(SimulationError):

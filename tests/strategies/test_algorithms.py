@@ -101,7 +101,7 @@ class Standing:
     def private(self, names):
         return np.zeros((len(names), 0), np.float32)
 
-    def train(self, model_P, private_BQ, names, ctx, correction_BP=None):
+    def train(self, model_P, private_BQ, names, ctx, plan=None):
         zero = np.zeros((len(names), 2), np.float32)
         none = zero[:, 0]
         return Trained(delta_BP=zero, private_BQ=private_BQ, examples_B=none, loss_B=none, travel_B=none)
