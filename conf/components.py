@@ -75,6 +75,7 @@ BUILT_IN = (
     "hansa.strategies.FedYogi",
     "hansa.strategies.FineTuning",
     "hansa.strategies.FLTrust",
+    "hansa.strategies.Ifca",
     "hansa.strategies.PFedMe",
     "hansa.strategies.QFedAvg",
     "hansa.strategies.Quantise",

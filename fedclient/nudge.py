@@ -18,10 +18,11 @@ Cut = Callable[[Array], Mapping[str, Tensor]]
 
 def followed(local: Local, plan: Plan) -> Local:
     """Return the client's settings, with what a plan has in place of its own."""
-    if (plan.epochs, plan.steps, plan.rate) == (None, None, 1.0):
+    if (plan.epochs, plan.steps, plan.batch_size, plan.rate) == (None, None, None, 1.0):
         return local
     steps = plan.steps or (0 if plan.epochs else local.steps)
-    return replace(local, lr=local.lr * plan.rate, epochs=plan.epochs or local.epochs, steps=steps)
+    size = local.batch_size if plan.batch_size is None else plan.batch_size
+    return replace(local, lr=local.lr * plan.rate, epochs=plan.epochs or local.epochs, steps=steps, batch_size=size)
 
 
 class Piece(NamedTuple):

@@ -22,6 +22,7 @@ from hansa.strategies.fedrep import FedRep
 from hansa.strategies.fedyogi import FedYogi
 from hansa.strategies.fine_tuning import FineTuning
 from hansa.strategies.fltrust import FLTrust
+from hansa.strategies.ifca import Ifca
 from hansa.strategies.keys import Context
 from hansa.strategies.layout import Layout
 from hansa.strategies.pfedme import PFedMe
@@ -63,6 +64,7 @@ __all__ = [
     "FedDyn",
     "FedCM",
     "Ditto",
+    "Ifca",
     "Layout",
     "LayoutError",
     "LocalTraining",

@@ -33,7 +33,8 @@ class Evaluation:
         return {self.endpoint: Endpoint(work=Evaluating(), pipeline=pipeline, aggregator=aggregator)}
 
     def round(self, state: Tree) -> Generator[Request, Released, Released]:
-        return (yield Request(endpoint=self.endpoint, payload={"model": state["model"]}, to=self.to))
+        payload = state if self.endpoint == PERSONAL else {"model": state["model"]}
+        return (yield Request(endpoint=self.endpoint, payload=payload, to=self.to))
 
 
 def personal(problem: Problem, work: ClientWork) -> Mapping[str, Endpoint]:

@@ -1,4 +1,4 @@
-"""SCAFFOLD (Karimireddy et al. 2020, arXiv:1910.06378, algorithm 1 with option II)."""
+"""SCAFFOLD (Karimireddy et al. 2020, arXiv:1910.06378, algorithm 1 with either option)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trainer, Work
+from hansa.strategies.work import PRIVATE, Plan, Trained, Trainer, Work
 
 TRAIN = "train.scaffold"
 CONTROL = "scaffold"
@@ -27,6 +27,7 @@ class ScaffoldTraining(Work):
     """Train with the gradients g - c_i + c; send the update and the change of c_i."""
 
     advances: ClassVar[bool] = True
+    option: int
 
     def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
         return {PRIVATE: trainer.private(names), CONTROL: np.zeros((len(names), parameters), np.float32)}
@@ -36,8 +37,12 @@ class ScaffoldTraining(Work):
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         plan = Plan(correction=payload["control"] - states[CONTROL])
         trained = trainer.train(payload["model"], states[PRIVATE], names, ctx, plan)
-        travel_B1 = np.maximum(trained.travel_B, 1e-30)[:, None].astype(np.float32)
-        change_BP = np.where(trained.travel_B[:, None] > 0, -payload["control"] - trained.delta_BP / travel_B1, 0)
+        if self.option == 1:
+            at_x = trainer.train(payload["model"], states[PRIVATE], names, ctx, Plan(steps=1, batch_size=0, part=1))
+            change_BP = mean_gradient(at_x) - states[CONTROL]
+        else:
+            change_BP = mean_gradient(trained) - payload["control"]
+        change_BP = np.where(trained.travel_B[:, None] > 0, change_BP, 0)
         parts = {"delta": trained.delta_BP, "control": change_BP, "loss": trained.loss_B}
         return parts, {PRIVATE: trained.private_BQ, CONTROL: states[CONTROL]}
 
@@ -45,19 +50,31 @@ class ScaffoldTraining(Work):
         return {**states, CONTROL: (states[CONTROL] + sent["control"]).astype(np.float32)}
 
 
+def mean_gradient(trained: Trained) -> Array:
+    """Return the mean of the gradients that SGD followed, (B, P), corrections included; 0 where it took no step."""
+    travel_B1 = np.maximum(trained.travel_B, 1e-30)[:, None].astype(np.float32)
+    return np.where(trained.travel_B[:, None] > 0, -trained.delta_BP / travel_B1, 0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scaffold:
     """Correct each client's drift by control variates. With K local steps at rate eta, over a cohort S of N clients,
 
         y_i <- y_i - eta (g_i(y_i) - c_i + c)                 K times, from x
-        c_i+ = c_i - c + (x - y_i) / (K eta)
+        c_i+ = g_i(x) over all data            (option 1: one more pass, and steadier)
+        c_i+ = c_i - c + (x - y_i) / (K eta)   (option 2: for nothing)
         x <- x + lr / |S| sum_S (y_i - x),    c <- c + 1/N sum_S (c_i+ - c_i).
 
     K eta is the sum of the rates of the steps taken. A client's c_i moves by what was sent of its change.
     """
 
     lr: float = 1.0
+    option: int = 2
     pipeline: tuple[Transform, ...] = (Bound(),)
+
+    def __post_init__(self) -> None:
+        if self.option not in (1, 2):
+            raise CompositionError(f"strategy.option={self.option}: SCAFFOLD has options 1 and 2.")
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if not {"corrects", "sgd"} <= problem.training:
@@ -68,7 +85,7 @@ class Scaffold:
         shape = (problem.parameters,)
         channels = (Channel(name="delta", shape=shape), Channel(name="control", shape=shape), Channel(name="loss"))
         pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
-        return {TRAIN: Endpoint(work=ScaffoldTraining(), pipeline=pipeline)}
+        return {TRAIN: Endpoint(work=ScaffoldTraining(option=self.option), pipeline=pipeline)}
 
     def init(self, model_P: Array) -> State:
         return {"model": model_P, "control": np.zeros_like(model_P)}

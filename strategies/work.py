@@ -33,8 +33,9 @@ class Plan:
 
     ``correction`` is added to every gradient of the shared parameters x, and ``proximal`` mu adds mu (x - ``anchor``),
     whose anchor is by default where training starts. Both are (P,), or (B, P) where clients differ. ``rate`` multiplies
-    the client's learning rate; ``epochs`` or ``steps`` take the place of its own. With ``only`` "shared" or "private"
-    parameters are trained alone. ``part`` numbers the trainings of one round that shall draw other batches.
+    the client's learning rate; ``epochs`` or ``steps``, and ``batch_size`` (0: all examples at once), take the place of
+    its own. With ``only`` "shared" or "private" parameters are trained alone. ``part`` numbers the trainings of one
+    round that shall draw other batches.
     """
 
     correction: Array | None = None
@@ -43,6 +44,7 @@ class Plan:
     rate: float = 1.0
     epochs: int | None = None
     steps: int | None = None
+    batch_size: int | None = None
     only: Literal["", "shared", "private"] = ""
     part: int = 0
 

@@ -162,6 +162,7 @@ def test_a_plan_takes_the_place_of_the_clients_own_settings(kind):
     assert train(there, epochs=1).travel_B.tolist() == pytest.approx([0.2 * 4] * 2)
     assert train(there, steps=5).travel_B.tolist() == pytest.approx([0.2 * 5] * 2)
     assert train(there, steps=5, rate=0.5).travel_B.tolist() == pytest.approx([0.1 * 5] * 2)
+    assert train(there, epochs=2, batch_size=0).travel_B.tolist() == pytest.approx([0.2 * 2] * 2)
     alone = train(kind(Plain(), Local(lr=0.1, batch_size=5, steps=5), 1))
     np.testing.assert_allclose(train(there, steps=5, rate=0.5).delta_BP, alone.delta_BP, atol=1e-6)
 

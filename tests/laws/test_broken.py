@@ -185,7 +185,7 @@ class Drifting(Scaffold):
 
     def endpoints(self, problem):
         ends = super().endpoints(problem)
-        return {name: replace(end, work=Unsent()) for name, end in ends.items()}
+        return {name: replace(end, work=Unsent(option=2)) for name, end in ends.items()}
 
 
 class Unsent(ScaffoldTraining):

@@ -67,7 +67,20 @@ def test_fedcm_mixes_the_last_direction_into_every_step():
         np.testing.assert_allclose(step.after["momentum"], m_P, atol=1e-4)
 
 
-@pytest.mark.parametrize("strategy", [FedDyn(alpha=1.0), Scaffold()])
+@pytest.mark.parametrize("option", [1, 2])
+def test_scaffold_corrects_by_either_option(option):
+    x_P, c_P, c_NP = np.zeros(5), np.zeros(5), np.zeros((3, 5))
+    for step in play(Scaffold(option=option), WORLD).steps:
+        y_NP = descend(start(x_P), lambda y, c=c_P, own=c_NP: A_N1 * (y - T_NP) - own + c)
+        at_x = A_N1 * (x_P - T_NP)
+        new_NP = at_x if option == 1 else c_NP - c_P + (x_P - y_NP) / (ETA * STEPS)
+        c_P = c_P + (new_NP - c_NP).sum(0) / 3
+        c_NP, x_P = new_NP, y_NP.mean(0)
+        np.testing.assert_allclose(step.after["model"], x_P, atol=1e-4)
+        np.testing.assert_allclose(step.after["control"], c_P, atol=1e-4)
+
+
+@pytest.mark.parametrize("strategy", [FedDyn(alpha=1.0), Scaffold(), Scaffold(option=1)])
 def test_where_clients_disagree_drift_is_undone(strategy):
     world = Quadratic.of(clients=4, noise=0)
     off = np.linalg.norm(play(FedAvg(weighting="uniform"), world, 60).model_P - world.optimum())
@@ -79,6 +92,7 @@ def test_where_clients_disagree_drift_is_undone(strategy):
     ("make", "told"),
     [
         (lambda: FedProx(mu=-1.0), "strategy.mu=-1.0: it is a number of at least 0"),
+        (lambda: Scaffold(option=3), "strategy.option=3: SCAFFOLD has options 1 and 2"),
         (lambda: FedDyn(alpha=0.0), "strategy.alpha=0.0: FedDyn needs a number above 0"),
         (lambda: FedCM(alpha=1.5), "strategy.alpha=1.5: the share of a client's own gradient"),
     ],

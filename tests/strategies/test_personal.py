@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hansa.strategies import CompositionError, Context, Ditto, FedPer, FedRep, FineTuning, PFedMe, Problem, compose
+from hansa.strategies import (
+    CompositionError,
+    Context,
+    Ditto,
+    FedPer,
+    FedRep,
+    FineTuning,
+    Ifca,
+    PFedMe,
+    Problem,
+    compose,
+)
 from hansa.strategies.laws import Quadratic, play
 from hansa.strategies.own_model import BEGUN, OWN
 from hansa.strategies.questions import PERSONAL
@@ -30,7 +41,7 @@ def evaluated(strategy, world, state, clients):
     names = world.names
     start = end.work.start(world, world.parameters, names)
     states = {k: np.stack([clients.get(n, {}).get(k, v[i]) for i, n in enumerate(names)]) for k, v in start.items()}
-    parts, after = end.work.run(world, {"model": state["model"]}, states, names, CTX)
+    parts, after = end.work.run(world, state, states, names, CTX)
     assert all(np.array_equal(after[name], states[name]) for name in states), "evaluation moves no state"
     return parts["loss"] / parts["examples"]
 
@@ -77,6 +88,35 @@ def test_pfedme_moves_the_local_model_towards_its_own_ones():
         np.testing.assert_allclose(played.clients[name][OWN], theta_NP[i], atol=1e-4)
 
 
+def test_ifca_moves_each_model_by_the_clients_that_it_suits():
+    played = play(Ifca(spread=2.0), WORLD, 3)
+    for step in played.steps:
+        models = step.before["models"].astype(float)
+        losses = [(A_N1 / 2 * (m - T_NP) ** 2).sum(1) for m in models]
+        best = np.argmin(losses, axis=0)
+        after = [descend(np.repeat(m[None], 3, axis=0), lambda y: A_N1 * (y - T_NP)) for m in models]
+        for j in range(2):
+            moved = after[j][best == j].mean(0) if (best == j).any() else models[j]
+            np.testing.assert_allclose(step.after["models"][j], moved, atol=1e-4)
+        np.testing.assert_allclose(step.after["model"], step.after["models"].mean(0), atol=1e-6)
+        assert step.metrics["clusters"] == len(set(best))
+
+
+def test_ifca_finds_two_groups_and_their_optima():
+    world = Quadratic.of(clients=8, noise=0)
+    played = play(Ifca(spread=2.0), world, 60)
+    sides = [np.arange(8) % 2 == side for side in (0, 1)]
+    optima = [world.optimum(side.astype(np.float32)) for side in sides]
+    models = played.steps[-1].after["models"]
+    gaps = [[np.linalg.norm(model - optimum) for optimum in optima] for model in models]
+    assert sorted(np.argmin(gaps, axis=1)) == [0, 1] and max(map(min, gaps)) < 0.5
+    names = Problem(parameters=5, cohort=Cohort(expected=8, max=8), metrics=world.METRICS)
+    end = Ifca().endpoints(names)[PERSONAL]
+    parts, _ = end.work.run(world, played.steps[-1].after, {PRIVATE: world.private(world.names)}, world.names, CTX)
+    common = world.evaluate(played.model_P, world.private(world.names), world.names)["loss"].sum()
+    assert parts["loss"].sum() < 0.5 * common
+
+
 def test_fedrep_trains_heads_first_and_then_the_body():
     world = Quadratic.of(clients=3, noise=0, personal=2)
     strategy = FedRep(head_epochs=3, body_epochs=1)
@@ -108,6 +148,8 @@ def test_nothing_is_evaluated_where_nothing_is_measured():
         (lambda: Ditto(attraction=-1.0), "strategy.attraction=-1.0: it is a number of at least 0"),
         (lambda: PFedMe(attraction=0.0), "strategy.attraction=0.0: it is a number above 0"),
         (lambda: PFedMe(steps=0), "strategy.steps=0: it is at least 1"),
+        (lambda: Ifca(clusters=0), "strategy.clusters=0: it is at least 1"),
+        (lambda: Ifca(spread=0.0), "strategy.spread=0.0: it is a number above 0"),
         (lambda: FedRep(head_epochs=0), "strategy.head_epochs=0: it is at least 1"),
         (lambda: FineTuning(epochs=0), "strategy.epochs=0: it is at least 1; without tuning take fedavg"),
     ],

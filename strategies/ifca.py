@@ -1,0 +1,112 @@
+"""IFCA (Ghosh et al. 2020, "An efficient framework for clustered federated learning").
+
+arXiv:2006.04088, algorithm 1, with averaging of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from hansa.strategies.bound import Bound
+from hansa.strategies.errors import CompositionError
+from hansa.strategies.keys import Context
+from hansa.strategies.pipeline import Names, Transform, compose
+from hansa.strategies.questions import personal
+from hansa.strategies.spec import Channel, Spec
+from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
+from hansa.strategies.types import Array, Tree
+from hansa.strategies.work import PRIVATE, Trainer, Work, mean_losses
+
+TRAIN = "train.ifca"
+
+
+def nearest(trainer: Trainer, models_KP: Array, private_BQ: Array, names: Names) -> Array:
+    """Return which of K models has the least loss on each client's training data, (B,); of equal ones the first."""
+    losses_KB = np.stack([mean_losses(trainer, model_P, private_BQ, names) for model_P in models_KP])
+    return np.asarray(losses_KB.argmin(axis=0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterTraining(Work):
+    """Train the model that suits the client best; send its update in that model's place."""
+
+    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
+        return {PRIVATE: trainer.private(names)}
+
+    def run(
+        self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        models_KP = payload["models"]
+        best_B = nearest(trainer, models_KP, states[PRIVATE], names)
+        trained = trainer.train(models_KP[best_B], states[PRIVATE], names, ctx)
+        member_BK = np.eye(len(models_KP), dtype=np.float32)[best_B]
+        delta_BKP = member_BK[:, :, None] * trained.delta_BP[:, None]
+        parts = {"delta": delta_BKP, "members": member_BK, "loss": trained.loss_B}
+        return parts, {PRIVATE: trained.private_BQ}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatingNearest(Work):
+    """Evaluate the model that suits the client best."""
+
+    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
+        return {PRIVATE: trainer.private(names)}
+
+    def run(
+        self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        best_B = nearest(trainer, payload["models"], states[PRIVATE], names)
+        return trainer.evaluate(payload["models"][best_B], states[PRIVATE], names), dict(states)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ifca:
+    """Learn ``clusters`` models x_1 ... x_K, each by the clients that it suits best:
+
+        j_i = argmin_j f_i(x_j)                        on client i's training data
+        y_i = local training from x_(j_i)
+        x_j <- x_j + lr mean_(i: j_i = j) (y_i - x_j).
+
+    The models begin around the first one, at a distance of ``spread`` times its root mean square, for equal ones would
+    stay equal. The common model is their mean. Evaluation also tells, as ``personal_`` metrics, what the model reaches
+    that suits each client best. An answer is K times as large as the model.
+    """
+
+    clusters: int = 2
+    spread: float = 0.5
+    lr: float = 1.0
+    pipeline: tuple[Transform, ...] = (Bound(),)
+
+    def __post_init__(self) -> None:
+        if self.clusters < 1:
+            raise CompositionError(f"strategy.clusters={self.clusters}: it is at least 1, which is FedAvg.")
+        if not self.spread > 0:
+            raise CompositionError(f"strategy.spread={self.spread}: it is a number above 0.")
+
+    def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
+        channels = (
+            Channel(name="delta", shape=(self.clusters, problem.parameters)),
+            Channel(name="members", shape=(self.clusters,), bound=1.0, cap=1.0, nonnegative=True),
+            Channel(name="loss"),
+        )
+        pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
+        return {TRAIN: Endpoint(work=ClusterTraining(), pipeline=pipeline), **personal(problem, EvaluatingNearest())}
+
+    def init(self, model_P: Array) -> State:
+        noise_KP = np.random.Generator(np.random.Philox(key=0)).standard_normal((self.clusters, len(model_P)))
+        scale = self.spread * float(np.sqrt(np.mean(model_P.astype(np.float64) ** 2)))
+        noise_KP *= (scale or self.spread) * (self.clusters > 1)
+        return self._state((model_P + noise_KP).astype(np.float32))
+
+    def round(self, state: State, now: Round) -> Flow:
+        released = yield Request(endpoint=TRAIN, payload={"models": state["models"]})
+        members_K = released.total("members")
+        step_KP = released.total("delta") / np.maximum(members_K, 1.0)[:, None]
+        metrics = {"train_loss": float(released.mean("loss", "count")), "clusters": float((members_K > 0).sum())}
+        return self._state((state["models"] + self.lr * step_KP).astype(np.float32)), metrics
+
+    def _state(self, models_KP: Array) -> State:
+        return {"model": models_KP.mean(axis=0), "models": models_KP}
