@@ -33,12 +33,20 @@ class Plot:
     attackers: frozenset[str] = frozenset()
     site: Site
     own: bytes
+    debug: bool = False
 
     def among(self, inner: Federation) -> Federation:
         """Let the attackers loose; raises AttackError for endpoints that the attack cannot do."""
         if self.attack is None:
             return inner
-        return Attacked(inner=inner, site=self.site, attack=self.attack, attackers=self.attackers, own=self.own)
+        return Attacked(
+            inner=inner,
+            site=self.site,
+            attack=self.attack,
+            attackers=self.attackers,
+            own=self.own,
+            debug=self.debug,
+        )
 
     def watched(self, run: Run) -> Run:
         """Return the run, with the attack's own success measured on the coordinator's data."""
@@ -59,7 +67,7 @@ def plotted(config: DictConfig, choices: Mapping[str, str], site: Site, names: N
     if attack is not None:
         who = attackers(attack.share, names, site.public)
         site = poisoned(site, attack, sorted(who))
-    return Plot(name=choices["attack"], attack=attack, attackers=who, site=site, own=own)
+    return Plot(name=choices["attack"], attack=attack, attackers=who, site=site, own=own, debug=config.debug)
 
 
 def _attack(config: DictConfig) -> Attack | None:

@@ -42,6 +42,7 @@ HELP = """Hansa: federated learning on Flower.
   hansa simulate task=./mine.py:MyTask client.lr=0.01        a task of your own
   hansa partition task=digits partition=dirichlet clients=30   who has which examples, as a picture
   hansa simulate devices=phones cohort.size=20               on devices that come and go, in virtual time
+  hansa simulate attack=alie strategy=median                 among clients some of which attack
   hansa simulate app=./my_flower_app lr=0.1                  any Flower app, unchanged
   hansa provision plants address=host:8443 clients=a,b       certificates, and an invitation for each device
   hansa serve plants rounds=50                               on the server

@@ -22,6 +22,7 @@ from hansa.fedserver.policy import Wait
 from hansa.fedserver.tally import Part, Tally
 from hansa.simulations.attacks import Attack, Forging, Moment
 from hansa.simulations.errors import AttackError
+from hansa.simulations.inline import in_full
 from hansa.strategies import Context, Endpoint, Totals
 from hansa.strategies.pipeline import Names
 from hansa.strategies.types import Array
@@ -44,7 +45,8 @@ def attackers(share: float, names: Names, public: bytes) -> frozenset[str]:
 class Attacked:
     """A ``Federation``; ``site`` is where ``attackers`` train, and ``own`` the coordinator's key.
 
-    Raises AttackError for endpoints that the attack cannot do.
+    With ``debug`` an attacker's error ends the run and says all. Raises AttackError for endpoints that cannot be
+    attacked so.
     """
 
     inner: Federation
@@ -52,6 +54,7 @@ class Attacked:
     attack: Attack
     attackers: frozenset[str]
     own: bytes
+    debug: bool = False
 
     def __post_init__(self) -> None:
         for name, end in self.site.endpoints.items():
@@ -125,6 +128,8 @@ class Attacked:
                 yield self._failed(draft.call, name, failed)
 
     def _failed(self, call: Call, name: str, failed: StageFailed) -> Reply:
+        if self.debug:
+            raise in_full(self.site, call, name, failed) from failed.__cause__
         failure = Failure(stage=failed.stage, kind=failed.kind, text=str(failed))
         return Reply.to(call, name, self.site.digest, failure=failure)
 

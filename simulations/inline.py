@@ -40,7 +40,12 @@ class Inline:
         try:
             return self.site.work_on(call, client)
         except StageFailed as failed:
-            raise ClientFailed(
-                f"client {client!r}, round {call.round}, {call.endpoint}, stage {failed.stage!r}: {failed.kind}: "
-                f"{failed}; {self.site.work.shapes(client)}"
-            ) from failed.__cause__
+            raise in_full(self.site, call, client, failed) from failed.__cause__
+
+
+def in_full(site: Site, call: Call, client: str, failed: StageFailed) -> ClientFailed:
+    """Return an error that says all there is to know of a client's."""
+    return ClientFailed(
+        f"client {client!r}, round {call.round}, {call.endpoint}, stage {failed.stage!r}: {failed.kind}: "
+        f"{failed}; {site.work.shapes(client)}"
+    )

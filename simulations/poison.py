@@ -18,7 +18,7 @@ from hansa.fedclient.site import Site
 from hansa.fedclient.torch_work import CACHED, TorchWork
 from hansa.fedtasks import Data, Examples
 from hansa.fedtasks.evaluation import AT_ONCE, pick
-from hansa.fedtasks.examples import stack
+from hansa.fedtasks.examples import stack, targets
 from hansa.simulations.attacks import Attack, Poisoning, Triggered
 from hansa.simulations.errors import AttackError
 from hansa.strategies import Channel, Context
@@ -60,12 +60,13 @@ def _poisoned(work: TorchWork, attack: Poisoning, public: bytes, client: str) ->
 
 def classes(work: TorchWork, examples: Examples) -> int:
     """Return how many classes a task has, by what its model says of an example. Raises AttackError for no classes."""
-    inputs, targets = pick(examples, np.arange(1), work.settings.device)
-    work.model.eval()
-    with torch.inference_mode():
+    with stage("counting classes"), torch.inference_mode():
+        inputs, _ = pick(examples, np.arange(1), work.settings.device)
+        work.model.eval()
         outputs = work.model(inputs)
     count = 2 if outputs.numel() == 1 else outputs.shape[1]
-    if targets.numel() > 1 or outputs.ndim > 2 or float(targets) not in range(count):
+    labels = targets(examples)
+    if labels.size != len(examples) or outputs.ndim > 2 or not np.isin(labels, np.arange(count)).all():
         raise AttackError(
             "attack: the task's targets are not one class an example: choose an attack on updates, such as sign_flip."
         )
@@ -84,8 +85,8 @@ class Success:
         model.eval()
         with torch.inference_mode():
             for start in range(0, len(examples), AT_ONCE):
-                inputs, targets = pick(examples, np.arange(start, min(start + AT_ONCE, len(examples))), device)
-                others = targets.reshape(-1) != self.attack.target
+                inputs, labels = pick(examples, np.arange(start, min(start + AT_ONCE, len(examples))), device)
+                others = labels.reshape(-1) != self.attack.target
                 guesses = _guesses(model(self.attack.trigger.put(inputs)))
                 turned += int((guesses[others] == self.attack.target).sum())
                 tried += int(others.sum())

@@ -12,6 +12,7 @@ import yaml
 
 from hansa.conf.main import run
 
+FLIP, BACK = ("task=digits", "attack=label_flip"), ("task=digits", "attack=backdoor")
 CODE = "from hansa.conf.main import main; main()"
 
 
@@ -104,6 +105,22 @@ def test_a_sweep_makes_one_run_of_each_combination_and_seeds_repeat(tmp_path):
         (["strategy=fedbn"], "the strategy needs private tensors: name them, as in private=['4.*']"),
         (["devices=phonez"], "devices=phonez does not exist: nearest are devices=phones"),
         (["devices=hospitals", "devices.availability.trace=trace.csv"], "trace.csv, line 3: 'hungary,9,5': write a"),
+        (["attack=alice"], "attack=alice does not exist: nearest are attack=alie"),
+        (["attack=alie", "attack.share=0.7"], "attack.share=0.7: it is at least 0 and below 0.5."),
+        (["attack=alie", "attack.share=0.1"], "attack.share=0.1: of 4 clients that is nobody: raise it, or let there"),
+        (["attack=alie", "attack.z=-1"], "attack.z=-1.0: it must be a number above 0."),
+        (["attack=min_max", "attack.direction=std"], "attack.direction='std': it is one of -std, -sign, -unit."),
+        (["attack=alie", "+attack.scale=2"], "attack.scale does not exist: Alie has share, z"),
+        (["attack=label_flip", "attack.share=0.3", "attack.source=1"], "attack.source and attack.target: give both"),
+        ([*FLIP, "attack.source=1", "attack.target=10"], "attack.target=10: the task has the classes 0 to 9."),
+        ([*BACK, "attack.target=-1"], "attack.target=-1: the task has the classes 0 to 9."),
+        ([*BACK, "attack.poisoned=0"], "attack.poisoned=0.0: it is a share above 0, and 1 at most."),
+        ([*BACK, "attack.trigger.row=7"], "a patch of 2 x 2 pixels at row 7, column 0 is not inside of a picture of 8"),
+        (["attack=backdoor", "attack.share=0.3"], "an input of shape [13] is no picture: take attack=backdoor_feature"),
+        (
+            ["attack=backdoor_feature", "attack.share=0.3", "attack.trigger.index=13"],
+            "attack.trigger.index=13: an input has the shape [13]: name one of its features",
+        ),
         (["devices=hospitals", "cohort.quorum=1.5"], "cohort.quorum=1.5: it is a share above 0, and 1 at most"),
     ],
 )

@@ -12,9 +12,15 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from hansa.conf.compose import compose
+from hansa.conf.compose import compose, own_code
+from hansa.conf.errors import WrongValue
+from hansa.conf.run import assemble
 from hansa.conf.simulate import prepare
-from hansa.simulations.attacked import attackers
+from hansa.conf.virtual import demand_none
+from hansa.fedclient.state import COMMITTED, STAGED, MemoryStates
+from hansa.fedserver.policy import Wait
+from hansa.fedtasks import Data, Task
+from hansa.simulations.attacked import Attacked, attackers
 from hansa.simulations.attacks import (
     Alie,
     Backdoor,
@@ -29,9 +35,11 @@ from hansa.simulations.attacks import (
     SignFlip,
 )
 from hansa.simulations.attacks.alie import largest
-from hansa.simulations.errors import AttackError
-from hansa.simulations.poison import Success
-from hansa.strategies import Context
+from hansa.simulations.errors import AttackError, ClientFailed
+from hansa.simulations.poison import Success, classes, poisoned
+from hansa.strategies import Channel, Context, Endpoint, Spec
+from hansa.strategies import compose as pipeline
+from tests.places import coordinator, inline, run_of
 
 CTX = Context(round=3, public=b"public", own=b"own")
 MOMENT = Moment(ctx=CTX, names=("a", "b"), clients=10)
@@ -210,3 +218,169 @@ def test_the_backdoor_works_under_attack_and_not_without(tmp_path):
     without = simulated(tmp_path / "without", *words, "attack.share=0.0")["metrics"]
     assert there["server_backdoor"] > 0.7 and without["server_backdoor"] < 0.2
     assert there["server_accuracy"] > 0.8
+
+
+HOSTILE = frozenset({"hungary"})
+
+
+def attacked(run, attack, states=None, who=HOSTILE, debug=False):
+    engine = inline(run, states=states)
+    site = poisoned(engine.site, attack, sorted(who))
+    own = b"coordinator"
+    return Attacked(inner=engine, site=site, attack=attack, attackers=who, own=own, debug=debug)
+
+
+@pytest.mark.parametrize("strategy", ["scaffold", "feddyn"])
+def test_an_attackers_state_follows_from_its_honest_row(strategy):
+    run, honest, there = run_of(f"strategy={strategy}", "rounds=1"), MemoryStates(), MemoryStates()
+    good = coordinator(run, inline(run, states=honest))
+    bad = coordinator(run, attacked(run, SignFlip(share=0.3, scale=9.0), there))
+    records = list(good.rounds()), list(bad.rounds())
+    assert records[0][-1].counted == records[1][-1].counted == 4
+    assert not np.array_equal(good.state["model"], bad.state["model"])
+    assert there.versions.keys() == honest.versions.keys() and len(there.versions) == 4
+    for key, version in honest.versions.items():
+        assert there.versions[key].tag == version.tag == (1, 0) and key[2] == COMMITTED
+        for name, value in version.states.items():
+            assert np.array_equal(there.versions[key].states[name], value)
+
+
+def test_a_state_that_was_not_counted_is_dropped():
+    run, states = run_of("strategy=scaffold"), MemoryStates()
+    bad = attacked(run, SignFlip(share=0.3), states)
+    playing = coordinator(run, bad)
+    calls = playing.exchange._calls(
+        "train.scaffold", {**playing.state}, ("cleveland", "hungary"), (1, 0), playing.fitted
+    )
+    first = [list(bad.ask(calls, Wait()))[-1] for _ in range(2)]
+    assert first[0].staged == first[1].staged == ["cleveland", "hungary"]
+    assert np.array_equal(first[0].totals.sum_GD, first[1].totals.sum_GD)
+    assert states.read("run", "hungary", STAGED) is not None and states.read("run", "hungary", COMMITTED) is None
+
+
+def test_only_the_update_is_forged_and_only_in_training():
+    run = run_of("strategy=fedavg")
+    bad, good = attacked(run, SignFlip(share=0.3)), inline(run)
+    playing = coordinator(run, good)
+    state, names = dict(playing.state), ("cleveland", "hungary")
+    calls = playing.exchange._calls("train.update", state, names, (1, 0), playing.fitted)
+    honest = {reply.client: reply.row for reply in good.ask(calls, Wait())}
+    part = list(bad.ask(calls, Wait()))[-1]
+    end = run.job.endpoints["train.update"]
+    released = end.release(part.totals, CTX)
+    row, where = sum(row.astype(np.float64) for row in honest.values()), end.pipeline.row.slices
+    forged_P = honest["cleveland"][where["delta"]].astype(np.float64) - honest["hungary"][where["delta"]]
+    assert np.allclose(released.total("delta"), forged_P, atol=1e-9) and released.names == names
+    for name in ("loss", "weight"):
+        assert np.allclose(released.total(name), row[where[name]].sum(), rtol=1e-6)
+    evaluating = playing.exchange._calls("evaluate.model", state, names, (1, 1), playing.fitted)
+    for one, other in zip(bad.ask(evaluating, Wait()), good.ask(evaluating, Wait()), strict=True):
+        assert np.array_equal(one.row, other.row)
+
+
+def test_attackers_alone_in_a_request_still_answer():
+    run = run_of("strategy=median")
+    bad = attacked(run, LabelFlip(share=0.3))
+    playing = coordinator(run, bad)
+    calls = playing.exchange._calls("train.update", dict(playing.state), ("hungary",), (1, 0), playing.fitted)
+    parts = list(bad.ask(calls, Wait()))
+    assert [list(part.done) for part in parts] == [["hungary"], []] and parts[-1].totals.names == {"hungary"}
+
+
+class Broken(Task):
+    """A client whose data cannot be read, one that has none, and two that have."""
+
+    def clients(self):
+        return ("a", "b", "c", "d")
+
+    def model(self):
+        return nn.Linear(2, 2)
+
+    def data(self, client):
+        if client == "a":
+            raise ValueError("no such file")
+        count = 0 if client == "b" else 4
+        return Data(TensorDataset(torch.ones(count, 2), torch.zeros(count).long()))
+
+
+BROKEN = f"task={Path(__file__)}:Broken"
+
+
+def broken(attack, who, debug=False):
+    run = assemble(*compose(own_code([BROKEN, "evaluation.every=0"])))
+    engine = inline(run, names=("a", "b", "c", "d"))
+    site = poisoned(engine.site, attack, who)
+    bad = Attacked(inner=engine, site=site, attack=attack, attackers=frozenset(who), own=b"o", debug=debug)
+    playing = coordinator(run, bad)
+    calls = playing.exchange._calls("train.update", dict(playing.state), ("a", "b", "c"), (1, 0), playing.fitted)
+    return list(bad.ask(calls, Wait()))
+
+
+@pytest.mark.parametrize("attack", [LabelFlip(), SignFlip()])
+def test_an_attacker_whose_work_fails_says_so_as_anybody_does(attack):
+    (*_, total) = broken(attack, ["a", "b"])
+    (refusal,) = total.refused
+    assert refusal.client == "a" and refusal.why.startswith("loading data: ValueError: no such file")
+    assert total.totals.names == {"b", "c"}
+    (*_, total) = broken(attack, ["a"])
+    assert total.totals.names == {"b", "c"}
+    assert broken(attack, ["b"])[-1].totals.names == {"b", "c"}
+    with pytest.raises(ClientFailed, match=r"client 'a', round 1, train\.update, stage 'loading data': ValueError: no"):
+        broken(attack, ["a", "b"], debug=True)
+
+
+def test_a_row_that_cannot_be_sent_is_told(monkeypatch):
+    def fail(self, rows_BD, after, names, ctx):
+        raise ValueError("no way")
+
+    run = run_of()
+    bad = attacked(run, SignFlip(share=0.3))
+    playing = coordinator(run, bad)
+    calls = playing.exchange._calls("train.update", dict(playing.state), ("hungary",), (1, 0), playing.fitted)
+    monkeypatch.setattr(Endpoint, "encode", fail)
+    (*_, total) = bad.ask(calls, Wait())
+    assert [one.why for one in total.refused] == ["train.update: ValueError: no way"]
+
+
+def test_what_an_attack_cannot_do_is_refused_by_name():
+    run = run_of()
+    end = run.job.endpoints["train.update"]
+    with pytest.raises(AttackError, match=r"endpoint train\.update keeps a client's work for later requests"):
+        attacked(with_end(run, replace(end, keep=True)), LabelFlip())
+    row = Spec(channels=(Channel(name="logits"),), cohort=end.pipeline.row.cohort)
+    bare = with_end(run, replace(end, pipeline=pipeline(row, ())))
+    with pytest.raises(
+        AttackError, match=r"rows of endpoint train\.update have no channel 'delta' that could be forged"
+    ):
+        attacked(bare, SignFlip())
+    assert attacked(bare, LabelFlip())
+
+
+def with_end(run, end):
+    return replace(run, job=replace(run.job, endpoints={**run.job.endpoints, "train.update": end}))
+
+
+def test_classes_are_what_the_model_tells_apart():
+    digits = run_of("task=digits", "clients=8").work
+    assert classes(digits, digits.data("client-0").train) == 10
+    hearts = run_of().work
+    assert classes(hearts, hearts.data("hungary").train) == 2
+    inputs = digits.data("client-0").train.tensors[0][:3]
+    for wrong in (torch.tensor([0, 1, 10]), torch.tensor([0.0, 0.5, 1.0]), torch.zeros(3, 2).long()):
+        with pytest.raises(AttackError, match="targets are not one class an example: choose an attack on updates"):
+            classes(digits, TensorDataset(inputs, wrong))
+
+
+def test_poisoned_data_is_the_attackers_alone_and_test_data_stays():
+    run = run_of()
+    site = inline(run).site
+    bad = poisoned(site, LabelFlip(), ["hungary"])
+    there, honest = bad.work.data("hungary"), site.work.data("hungary")
+    assert torch.equal(there.train.tensors[1], 1 - honest.train.tensors[1]) and there.test is honest.test
+    assert torch.equal(there.train.tensors[0], honest.train.tensors[0])
+    assert poisoned(site, SignFlip(), ["hungary"]) is site and poisoned(site, LabelFlip(), []) is site
+
+
+def test_real_clients_do_not_attack():
+    with pytest.raises(WrongValue, match=r"attack: these clients are real, and none .*: leave attack=none\."):
+        demand_none(compose(["attack=alie"])[0])
