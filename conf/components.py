@@ -76,6 +76,7 @@ BUILT_IN = (
     "hansa.strategies.FineTuning",
     "hansa.strategies.FLTrust",
     "hansa.strategies.Ifca",
+    "hansa.strategies.Moon",
     "hansa.strategies.PFedMe",
     "hansa.strategies.QFedAvg",
     "hansa.strategies.Quantise",

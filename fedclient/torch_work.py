@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,11 +15,12 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from hansa.fedclient.cache import Cache
+from hansa.fedclient.contrast import Contrast
 from hansa.fedclient.errors import SettingsError, stage
 from hansa.fedclient.nudge import Nudge, followed
 from hansa.fedclient.optimiser import Optimiser
 from hansa.fedclient.settings import Local
-from hansa.fedclient.tape import Tapes
+from hansa.fedclient.tape import Step, Tapes
 from hansa.fedtasks import Data, Examples, Task
 from hansa.fedtasks.evaluation import channels, forward, pick, sums
 from hansa.fedtasks.model import initial, layout, load, tensors
@@ -74,6 +76,10 @@ class TorchWork:
         self._found = tensors(self.model) if plain else {}
         self._frozen = {name: buffer.clone() for name, buffer in self.model.named_buffers() if name in frozen}
         self.data = Cache(self._data, CACHED)
+
+    @cached_property
+    def _contrast(self) -> Contrast:
+        return Contrast(self.model, self.task.loss)
 
     def fit(self, fitted: Array) -> None:
         """Take in what federated queries found out."""
@@ -195,8 +201,9 @@ class TorchWork:
         )
         losses, sizes, travel = list[Any](), list[int](), 0.0
         with torch.no_grad():
+            step = self._contrasting(plan) if plan.contrast else self._step
             for inputs, targets in self._batches(examples, local, rng):
-                loss, *gradients = self._step(inputs, targets, *self._trained)
+                loss, *gradients = step(inputs, targets, *self._trained)
                 optimiser.step(nudge(gradients, self._trained))
                 losses.append(loss)
                 sizes.append(targets.shape[0])
@@ -208,6 +215,19 @@ class TorchWork:
         with torch.enable_grad():
             loss = self.task.loss(self.model(inputs), targets)
             return loss.detach(), *torch.autograd.grad(loss, trained, allow_unused=True)
+
+    def _contrasting(self, plan: Plan) -> Step:
+        """Return a step that contrasts representations with those of where the model is now, and of another one."""
+        assert plan.previous is not None
+        here = {name: p.detach().clone() for name, p in zip(self._names, self._trained, strict=True)}
+        far = here | self._cut(plan.previous)
+        play = self._contrast.step(plan.contrast, plan.temperature, self._names)
+
+        def step(inputs: Tensor, targets: Tensor, *trained: Tensor) -> Sequence[Tensor | None]:
+            fixed = [self._contrast.represented(named, inputs)[1] for named in (here, far)]
+            return play(inputs, targets, *fixed, *trained)
+
+        return step
 
     def _batches(self, examples: Any, local: Local, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         count, steps = len(examples), local.steps

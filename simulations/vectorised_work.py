@@ -42,6 +42,11 @@ class VectorisedWork(TorchWork):
         self._full, self._padded = self._tapes(self._mean, 2), self._tapes(self._weighted, 3)
 
     def train(self, model: Array, private_BQ: Array, names: Names, ctx: Context, plan: Plan = PLAIN) -> Trained:
+        if plan.contrast:
+            raise EngineError(
+                "federation=vectorised: a contrast of representations (MOON) cannot be batched: choose "
+                "federation=processes."
+            )
         with stage("training"), torch.no_grad():
             return self._train_block(model, private_BQ, names, ctx, plan)
 

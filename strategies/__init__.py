@@ -25,6 +25,7 @@ from hansa.strategies.fltrust import FLTrust
 from hansa.strategies.ifca import Ifca
 from hansa.strategies.keys import Context
 from hansa.strategies.layout import Layout
+from hansa.strategies.moon import Moon
 from hansa.strategies.pfedme import PFedMe
 from hansa.strategies.pipeline import Pipeline, Transform, compose
 from hansa.strategies.qfedavg import QFedAvg
@@ -68,6 +69,7 @@ __all__ = [
     "Layout",
     "LayoutError",
     "LocalTraining",
+    "Moon",
     "PFedMe",
     "Pipeline",
     "Plan",

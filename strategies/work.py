@@ -36,6 +36,10 @@ class Plan:
     the client's learning rate; ``epochs`` or ``steps``, and ``batch_size`` (0: all examples at once), take the place of
     its own. With ``only`` "shared" or "private" parameters are trained alone. ``part`` numbers the trainings of one
     round that shall draw other batches.
+
+    ``contrast`` mu adds to the loss mu times how much closer the model's representation z of an example is to that of
+    ``previous``, (P,) or (B, P), than to that of ``anchor``: -log(e^(cos(z, z_a) / t) / (e^(cos(z, z_a) / t) +
+    e^(cos(z, z_p) / t))), at ``temperature`` t.
     """
 
     correction: Array | None = None
@@ -45,6 +49,9 @@ class Plan:
     epochs: int | None = None
     steps: int | None = None
     batch_size: int | None = None
+    contrast: float = 0.0
+    temperature: float = 0.5
+    previous: Array | None = None
     only: Literal["", "shared", "private"] = ""
     part: int = 0
 
@@ -54,8 +61,10 @@ class Plan:
 
     def of(self, client: int) -> Plan:
         """Return the plan of one client of a block, whose arrays are (P,)."""
-        correction, anchor = (None if v is None else row(v, client) for v in (self.correction, self.anchor))
-        return replace(self, correction=correction, anchor=anchor)
+        correction, anchor, previous = (
+            None if v is None else row(v, client) for v in (self.correction, self.anchor, self.previous)
+        )
+        return replace(self, correction=correction, anchor=anchor, previous=previous)
 
 
 PLAIN = Plan()

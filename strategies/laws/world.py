@@ -98,6 +98,8 @@ class Quadratic:
         push = 0.0 if plan.correction is None else plan.correction
         for step in range(steps):
             gradient_BP = pull_B1 * (x_BP - target_BP) + noise_BSP[:, step] + push + plan.proximal * (x_BP - anchor)
+            if plan.previous is not None:
+                gradient_BP = gradient_BP + plan.contrast * _contrast(x_BP, anchor, plan.previous, plan.temperature)
             x_BP = x_BP - rate * gradient_BP
         return x_BP
 
@@ -132,3 +134,17 @@ class Quadratic:
     def _loss(self, x_BP: Array, names: Names) -> Array:
         pull_B1, target_BP = self._data(names)
         return np.asarray(np.sum(pull_B1 / 2 * (x_BP - target_BP) ** 2, axis=1))
+
+
+def _contrast(x_BP: Array, near_BP: Array, far_BP: Array, temperature: float) -> Array:
+    """Return the gradient of MOON's term, where the representation of an example is the model itself."""
+    (near_B1, up_BP), (far_B1, down_BP) = _cosine(x_BP, near_BP), _cosine(x_BP, far_BP)
+    share_B1 = 1 / (1 + np.exp((near_B1 - far_B1) / temperature))
+    return np.asarray(share_B1 / temperature * (down_BP - up_BP), np.float32)
+
+
+def _cosine(x_BP: Array, a_BP: Array) -> tuple[Array, Array]:
+    """Return cos(x, a), (B, 1), and its gradient by x; both 0 where either has no length."""
+    x_B1, a_B1 = (np.linalg.norm(v, axis=-1, keepdims=True) + 1e-12 for v in (x_BP, np.broadcast_to(a_BP, x_BP.shape)))
+    cosine_B1 = (x_BP * a_BP).sum(axis=-1, keepdims=True) / (x_B1 * a_B1)
+    return cosine_B1, (a_BP / a_B1 - cosine_B1 * x_BP / x_B1) / x_B1 * (x_B1 > 1e-6)

@@ -15,6 +15,7 @@ from hansa.fedclient.optimiser import Optimiser
 from hansa.fedclient.settings import Local
 from hansa.fedclient.torch_work import TorchWork, traits
 from hansa.fedtasks import Data, Task
+from hansa.simulations.errors import EngineError
 from hansa.simulations.vectorised_work import VectorisedWork
 from hansa.strategies import Context, Plan
 
@@ -149,6 +150,41 @@ def test_gradients_that_are_one_tensor_are_corrected_once(kind):
     summed = there.settings.lr * there.settings.steps * push
     np.testing.assert_allclose(gap[:, :2] - gap[:, 2:], summed[:, :2] - summed[:, 2:], atol=1e-4)
     np.testing.assert_allclose(alone[:, :2] - alone[:, 2:], -summed[:, :2], atol=1e-4)
+
+
+class Deep(Lines):
+    def model(self):
+        return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+
+
+def test_a_contrast_is_moons_loss_of_what_the_last_layer_gets():
+    there, reference = work(Deep(), lr=0.5, batch_size=0), Deep().model()
+    start_P, last_P = (np.random.default_rng(i).normal(size=26).astype("f4") for i in (0, 1))
+    got = train(there, ("north",), model=start_P, contrast=2.0, temperature=0.5, previous=last_P).delta_BP[0]
+
+    def features(vector, x):
+        model = Deep().model()
+        nn.utils.vector_to_parameters(torch.from_numpy(vector), model.parameters())
+        return model[1](model[0](x))
+
+    nn.utils.vector_to_parameters(torch.from_numpy(start_P.copy()), reference.parameters())
+    x, y = there.data("north").train.tensors
+    z = reference[1](reference[0](x))
+    near, far = (torch.cosine_similarity(z, features(v, x).detach()) / 0.5 for v in (start_P, last_P))
+    loss = nn.functional.cross_entropy(reference(x), y) - 2.0 * torch.log(near.exp() / (near.exp() + far.exp())).mean()
+    gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(reference.parameters()))])
+    np.testing.assert_allclose(got, -0.5 * gradient.numpy(), atol=1e-5)
+
+
+def test_a_contrast_needs_a_linear_layer_and_one_client_at_a_time():
+    class Flat(Plain):
+        def model(self):
+            return nn.Sequential(nn.Unflatten(1, (3, 1)), nn.Conv1d(3, 2, 1), nn.Flatten())
+
+    with pytest.raises(StageFailed, match=r"MOON contrasts what the last linear layer gets: .* has no nn\.Linear"):
+        train(work(Flat()), model=np.zeros(8, "f4"), contrast=1.0, previous=np.zeros(8, "f4"))
+    with pytest.raises(EngineError, match=r"a contrast of representations \(MOON\) cannot be batched"):
+        train(VectorisedWork(Deep(), Local(), 1), contrast=1.0, previous=np.zeros(26, "f4"))
 
 
 class Personal(Plain):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hansa.strategies import CompositionError, FedAvg, FedCM, FedDyn, FedProx, Problem, Released, Round, Scaffold
+from hansa.strategies import CompositionError, FedAvg, FedCM, FedDyn, FedProx, Moon, Problem, Released, Round, Scaffold
 from hansa.strategies.laws import Quadratic, play
 from hansa.strategies.spec import Cohort
 
@@ -67,6 +67,28 @@ def test_fedcm_mixes_the_last_direction_into_every_step():
         np.testing.assert_allclose(step.after["momentum"], m_P, atol=1e-4)
 
 
+def test_moon_contrasts_the_rounds_model_with_the_clients_last_one():
+    """The gradient of -mu log(e^a / (e^a + e^b)), a and b cosines by t, is taken by finite differences."""
+    mu, t, world = 3.0, 0.5, Quadratic.of(clients=2, noise=0, steps=1)
+    strategy = Moon(mu=mu, temperature=t, weighting="uniform")
+    first, second = play(strategy, world, 2).steps
+    x_P, last_NP = first.after["model"].astype(float), -world.rate * world.pull_N[:, None] * -world.target_NP
+
+    def cosine(a, b):
+        return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+    def term(y, i):
+        near, far = np.exp(cosine(y, x_P) / t), np.exp(cosine(y, last_NP[i]) / t)
+        return -mu * np.log(near / (near + far))
+
+    moved = []
+    for i in range(2):
+        by = [(term(x_P + e, i) - term(x_P - e, i)) / 2e-5 for e in 1e-5 * np.eye(5)]
+        gradient = world.pull_N[i] * (x_P - world.target_NP[i]) + np.array(by)
+        moved.append(-world.rate * gradient)
+    np.testing.assert_allclose(second.after["model"] - x_P, np.mean(moved, axis=0), atol=1e-4)
+
+
 @pytest.mark.parametrize("option", [1, 2])
 def test_scaffold_corrects_by_either_option(option):
     x_P, c_P, c_NP = np.zeros(5), np.zeros(5), np.zeros((3, 5))
@@ -93,6 +115,8 @@ def test_where_clients_disagree_drift_is_undone(strategy):
     [
         (lambda: FedProx(mu=-1.0), "strategy.mu=-1.0: it is a number of at least 0"),
         (lambda: Scaffold(option=3), "strategy.option=3: SCAFFOLD has options 1 and 2"),
+        (lambda: Moon(mu=-1.0), "strategy.mu=-1.0: it is a number of at least 0"),
+        (lambda: Moon(temperature=0.0), "strategy.temperature=0.0: it is a number above 0"),
         (lambda: FedDyn(alpha=0.0), "strategy.alpha=0.0: FedDyn needs a number above 0"),
         (lambda: FedCM(alpha=1.5), "strategy.alpha=1.5: the share of a client's own gradient"),
     ],
@@ -102,7 +126,7 @@ def test_nonsense_is_refused(make, told):
         make()
 
 
-@pytest.mark.parametrize("strategy", [FedProx(), FedDyn(), FedCM()])
+@pytest.mark.parametrize("strategy", [FedProx(), FedDyn(), FedCM(), Moon()])
 def test_a_training_loop_of_the_tasks_own_is_refused(strategy):
     problem = Problem(parameters=2, cohort=Cohort(expected=2, max=4), training=frozenset())
     with pytest.raises(CompositionError, match=r"no train\(\) of its own"):

@@ -1,0 +1,76 @@
+"""MOON (Li, He and Song 2021, "Model-contrastive federated learning", arXiv:2103.16257, algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hansa.strategies.bound import Bound
+from hansa.strategies.errors import CompositionError
+from hansa.strategies.fedavg import FedAvg
+from hansa.strategies.keys import Context
+from hansa.strategies.own_model import own_after, own_model, own_start
+from hansa.strategies.pipeline import Names, Transform
+from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
+from hansa.strategies.types import Array, Tree
+from hansa.strategies.work import PRIVATE, Plan, Trainer, Work, update
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastiveTraining(Work):
+    """Train towards the common model's representations and away from those of the client's last model; keep the new."""
+
+    weighted: bool
+    mu: float
+    temperature: float
+
+    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
+        return own_start(trainer, parameters, names)
+
+    def run(
+        self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        previous_BP = own_model(states, payload["model"])
+        plan = Plan(contrast=self.mu, temperature=self.temperature, previous=previous_BP)
+        trained = trainer.train(payload["model"], states[PRIVATE], names, ctx, plan)
+        after = own_after(states, payload["model"] + trained.delta_BP, trained.private_BQ)
+        return update(trained, self.weighted), after
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moon:
+    """FedAvg of clients whose representations z of examples stay near the common model's. The local loss is
+
+        f_i(y) - mu log(exp(cos(z, z_x) / t) / (exp(cos(z, z_x) / t) + exp(cos(z, z_i) / t))),
+
+    where z_x is the round's model's representation, z_i that of the client's own last model, and t the
+    ``temperature``. The representation is what the model's last linear layer gets. A client's first round is FedAvg's.
+    """
+
+    mu: float = 1.0
+    temperature: float = 0.5
+    lr: float = 1.0
+    weighting: str = "examples"
+    pipeline: tuple[Transform, ...] = (Bound(),)
+
+    def __post_init__(self) -> None:
+        if not self.mu >= 0:
+            raise CompositionError(f"strategy.mu={self.mu}: it is a number of at least 0, and 0 is FedAvg.")
+        if not self.temperature > 0:
+            raise CompositionError(f"strategy.temperature={self.temperature}: it is a number above 0.")
+
+    @property
+    def _average(self) -> FedAvg:
+        return FedAvg(lr=self.lr, weighting=self.weighting, pipeline=self.pipeline)
+
+    def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
+        if "corrects" not in problem.training:
+            raise CompositionError("MOON adds to the loss: choose a task that has no train() of its own.")
+        work = ContrastiveTraining(weighted=self._average.weighted, mu=self.mu, temperature=self.temperature)
+        return self._average.endpoints(problem, work)
+
+    def init(self, model_P: Array) -> State:
+        return self._average.init(model_P)
+
+    def round(self, state: State, now: Round) -> Flow:
+        return self._average.round(state, now)
