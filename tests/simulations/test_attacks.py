@@ -69,6 +69,7 @@ def test_alie_by_hand():
     by_itself = Alie().forge(np.repeat(HONEST_AP, 6, axis=0), many)
     assert np.allclose(by_itself, MEAN_P - NormalDist().inv_cdf(24 / 38) * STD_P, atol=1e-12)
     # n = 10, m = 2: q = 4, phi(z) = 1/2
+    assert [round(largest(*case), 2) for case in ((20, 4), (100, 40))] == [0.16, 0.9]
     assert largest(10, 2) == 0.0 == largest(2, 1) == largest(1, 1)
     assert largest(10, 7) == NormalDist().inv_cdf(2 / 3)
 
