@@ -343,6 +343,14 @@ def test_a_row_that_cannot_be_sent_is_told(monkeypatch):
     assert [one.why for one in total.refused] == ["train.update: ValueError: no way"]
 
 
+@pytest.mark.parametrize("scale", [1e9, 1e60])
+def test_an_update_that_is_too_large_is_refused_as_anybodys_is(scale):
+    run = run_of("strategy=median", "rounds=1")
+    (*_, record) = coordinator(run, attacked(run, SignFlip(share=0.3, scale=scale))).rounds()
+    assert record.counted == 3 and [one.client for one in record.refused] == ["hungary"]
+    assert "delta" in record.refused[0].why
+
+
 def test_what_an_attack_cannot_do_is_refused_by_name():
     run = run_of()
     end = run.job.endpoints["train.update"]
