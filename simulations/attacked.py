@@ -142,9 +142,10 @@ class Attacked:
         where = end.pipeline.row.slices[DELTA]
         honest_AP = np.concatenate([rows[name][:, where] for name in names]).astype(np.float64)
         moment = Moment(ctx=drafts[names[0]].ctx, names=names, clients=clients)
-        for name, sent_P in zip(names, self.attack.forge(honest_AP, moment), strict=True):
-            rows[name] = rows[name].copy()
-            rows[name][:, where] = sent_P
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite gets its row refused
+            for name, sent_P in zip(names, self.attack.forge(honest_AP, moment), strict=True):
+                rows[name] = rows[name].copy()
+                rows[name][:, where] = sent_P
         return rows
 
     def _sent(self, end: Endpoint, draft: Draft, row_BD: Array) -> Reply:

@@ -69,6 +69,7 @@ def test_alie_by_hand():
     by_itself = Alie().forge(np.repeat(HONEST_AP, 6, axis=0), many)
     assert np.allclose(by_itself, MEAN_P - NormalDist().inv_cdf(24 / 38) * STD_P, atol=1e-12)
     # n = 10, m = 2: q = 4, phi(z) = 1/2
+    assert [round(largest(*case), 2) for case in ((20, 4), (100, 40))] == [0.16, 0.9]
     assert largest(10, 2) == 0.0 == largest(2, 1) == largest(1, 1)
     assert largest(10, 7) == NormalDist().inv_cdf(2 / 3)
 
@@ -340,6 +341,14 @@ def test_a_row_that_cannot_be_sent_is_told(monkeypatch):
     monkeypatch.setattr(Endpoint, "encode", fail)
     (*_, total) = bad.ask(calls, Wait())
     assert [one.why for one in total.refused] == ["train.update: ValueError: no way"]
+
+
+@pytest.mark.parametrize("scale", [1e9, 1e60])
+def test_an_update_that_is_too_large_is_refused_as_anybodys_is(scale):
+    run = run_of("strategy=median", "rounds=1")
+    (*_, record) = coordinator(run, attacked(run, SignFlip(share=0.3, scale=scale))).rounds()
+    assert record.counted == 3 and [one.client for one in record.refused] == ["hungary"]
+    assert "delta" in record.refused[0].why
 
 
 def test_what_an_attack_cannot_do_is_refused_by_name():
