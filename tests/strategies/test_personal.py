@@ -112,7 +112,8 @@ def test_ifca_finds_two_groups_and_their_optima():
     assert sorted(np.argmin(gaps, axis=1)) == [0, 1] and max(map(min, gaps)) < 0.5
     names = Problem(parameters=5, cohort=Cohort(expected=8, max=8), metrics=world.METRICS)
     end = Ifca().endpoints(names)[PERSONAL]
-    parts, _ = end.work.run(world, played.steps[-1].after, {PRIVATE: world.private(world.names)}, world.names, CTX)
+    before = end.work.start(world, world.parameters, world.names)
+    parts, _ = end.work.run(world, played.steps[-1].after, before, world.names, CTX)
     common = world.evaluate(played.model_P, world.private(world.names), world.names)["loss"].sum()
     assert parts["loss"].sum() < 0.5 * common
 
