@@ -13,7 +13,7 @@ is the best of a small grid. On 2 cores of an AMD EPYC, 2026-11-29:
 | 2NN, E=1, two shards | 97% | 664 | 186 (lr 0.2; 253.6 at 0.1, not within 187 at 0.4) | 1 | 1.3 |
 | CNN, E=5, IID | 99% | 18 | 18.5 (lr 0.2; 28.5 at 0.1, not within 40 at 0.05) | 1 | 17 |
 
-The CNN's best rate is the largest that was tried. --long was not run.
+The CNN's minutes are those of its two rates above; its best rate is the largest that was tried. --long was not run.
 """
 
 from __future__ import annotations

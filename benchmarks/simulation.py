@@ -19,13 +19,16 @@ Clients a second on 2 cores of an AMD EPYC, 2026-11-29; in brackets the seconds 
     hansa fast                     5886 (1.0)   952 (1.2)    783 (1.3)    143 (1.6)    33.3 (2.6)
     Flower's app in Hansa          1118 (1.0)   283 (1.1)    295 (1.0)     94 (1.2)    27.4 (1.8)
 
-fast took vectorised for lr and processes for the others. From hour to hour the machine's speed changes by a quarter,
-for all alike, and for lr/60 by more: an hour earlier auto had 2465 and fast 3383. Flower's rounds end at its next
-look, every 0.1 s, so that lr/60 has 96 or 193.
+fast took vectorised for lr and processes for the others. The machine's speed changes from hour to hour, and most for
+lr/60: of three runs that day this is the last and the fastest; the other two gave auto 2671 and 2465, and fast 3661
+and 3383, below the 5000 that were aimed at. Flower's rounds end at its next look, every 0.1 s, so that lr/60 has 96
+or 193.
 
 Exact work reaches 105 % (2nn/600), 90 % (lr/600), 80 % (cnn), 52 % (lr/60) and 50 % (2nn/60) of the tight loop, which
 trains the same 20 clients each round in the order of their files, and neither moves nor adds a model. So does JAX,
-which stays ahead of fast by 1.5 (lr/60) and 1.3 (lr/600). Where the time goes, for ten clients on one of the cores:
+which stays ahead of fast by 1.5 (lr/60) and 1.3 (lr/600). Where the time goes, for ten clients on one of the cores;
+rounds, requests and clients by the clock in runs of their own, the parts of a client in proportion to a cProfile of
+one worker, so that they are estimates:
 
     lr/60, 6.4 ms a round      4.6 in clients: 1.9 steps from the tape, 0.4 SGD, 0.3 gathering batches, 0.3 keys and
                                order, 0.8 bounding and exact sums, 0.9 states, replies and screening; 1.2 the request
@@ -36,9 +39,10 @@ which stays ahead of fast by 1.5 (lr/60) and 1.3 (lr/600). Where the time goes, 
 Bounding and the fixed-point sum in one pass of compiled code, and shared memory that stays between requests, would take
 most of the difference for 2nn and cnn; for lr/60, a request that costs less than 0.3 ms.
 
-An app of Flower's in Hansa is 4.6 times as fast as in Flower (2nn/60), not 5. Of 68 ms a round 42 are the app's own:
-ten clients of 4.2 ms on each core, of which training is 1.9; 10 are Flower's averaging; 10 are messages as bytes.
-With messages that cost nothing it is 5.0 times.
+An app of Flower's in Hansa is 4.6 times as fast as in Flower (2nn/60), not 5. A round takes 68 ms. The app's own ten
+clients on each core are 42 of them, at 4.2 ms each, of which a plain loop needs 1.9 to train; Flower's averaging is
+about 10, and the rest is mostly messages as bytes. In a trial whose replies were not sent at all it was 4.8 to 5.1
+times.
 """
 
 from __future__ import annotations
