@@ -18,9 +18,10 @@ from hansa.conf.target import target
 from hansa.fedclient.site import Site
 from hansa.fedclient.state import States
 from hansa.fedclient.torch_work import Measure, TorchWork, traits
+from hansa.fedserver.asynchronous import Asynchronous, obstacle
 from hansa.fedserver.job import Job
-from hansa.fedserver.policy import CohortPolicy
-from hansa.fedserver.selection import Selection
+from hansa.fedserver.policy import CohortPolicy, Policy
+from hansa.fedserver.selection import Selection, Uniform
 from hansa.fedtasks import Task
 from hansa.fedtasks.evaluation import channels
 from hansa.fedtasks.model import tensors
@@ -65,7 +66,7 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
     values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     task = checked_task(values, choices)
     local = build("client", values["client"])
-    policy: CohortPolicy = build("cohort", values["cohort"])
+    policy: Policy = build("cohort", values["cohort"])
     transforms = tuple(build(f"pipeline.{name}", part) for name, part in values["pipeline"].items())
     strategy = build("strategy", values["strategy"], pipeline=transforms)
     if transforms != (Bound(),) and "pipeline" not in fields(type(strategy)):
@@ -74,7 +75,7 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
             "nothing: add 'pipeline: tuple[Transform, ...] = (Bound(),)' to it, or leave them as they are."
         )
     work = TorchWork(task, local, values["seed"], values["private"])
-    cohort = Cohort(expected=policy.size or policy.max, max=policy.max, min=policy.min)
+    cohort = Cohort(expected=policy.planned, max=policy.max, min=policy.min)
     problem = Problem(
         parameters=work.layout.size("shared"),
         cohort=cohort,
@@ -88,6 +89,8 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
     endpoints = {**strategy.endpoints(problem), **evaluation.endpoints(cohort)}
     for question, _ in questions:
         endpoints |= question.endpoints(cohort)
+    if isinstance(policy, Asynchronous) and (why := obstacle(endpoints, policy.decay)):
+        raise WrongValue(f"strategy {choices['strategy']} does not work with cohort=asynchronous: {why}.")
     selection = _selection(values["selection"], policy, endpoints)
     endpoints |= losses_endpoint(cohort) if selection.asks else {}
     settings = learning_settings(config)
@@ -141,10 +144,13 @@ def checked_task(values: Mapping[str, Any], choices: Mapping[str, str]) -> Task:
     return task
 
 
-def _selection(values: Mapping[str, Any], policy: CohortPolicy, endpoints: Mapping[str, Endpoint]) -> Selection:
+def _selection(values: Mapping[str, Any], policy: Policy, endpoints: Mapping[str, Endpoint]) -> Selection:
     """Build the selection; refuse what would never learn a client's loss, and a query that has its name."""
     selection: Selection = build("selection", values)
-    selection.check(policy)
+    if isinstance(policy, CohortPolicy):
+        selection.check(policy)
+    elif not isinstance(selection, Uniform):
+        raise WrongValue("selection: with cohort=asynchronous who is idle is drawn uniformly: leave selection=uniform.")
     if selection.asks and LOSSES in endpoints:
         raise WrongValue(f"the task has a query of the name {LOSSES!r}, by which losses are asked for: rename it.")
     rows = [end for end in endpoints.values() if end.aggregator.groups == 0 and "loss" in end.pipeline.row.slices]

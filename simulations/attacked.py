@@ -100,8 +100,7 @@ class Attacked:
     def _honest(self, calls: Calls, wait: Wait) -> Iterator[Reply | Part]:
         names = tuple(name for name in calls.names if name not in self.attackers)
         if names:
-            counted = {name: calls.counted[name] for name in names if name in calls.counted}
-            yield from self.inner.ask(Calls(calls.call, names, counted), wait)
+            yield from self.inner.ask(calls.to(names), wait)
 
     def _placed(self, totals: Totals | None, end: Endpoint, calls: Calls) -> Totals | None:
         """Give rows of the honest their places among those of all who were asked; sums need none."""

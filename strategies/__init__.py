@@ -11,6 +11,7 @@ from hansa.strategies.ditto import Ditto
 from hansa.strategies.errors import CompositionError, LayoutError, RoundLost, StrategyError, SumError
 from hansa.strategies.fedadagrad import FedAdagrad
 from hansa.strategies.fedadam import FedAdam
+from hansa.strategies.fedasync import FedAsync
 from hansa.strategies.fedavg import FedAvg
 from hansa.strategies.fedavgm import FedAvgM
 from hansa.strategies.fedcm import FedCM
@@ -53,6 +54,7 @@ __all__ = [
     "FedAdagrad",
     "FedAdam",
     "FLTrust",
+    "FedAsync",
     "FedAvg",
     "FedAvgM",
     "FedNova",

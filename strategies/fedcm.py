@@ -63,7 +63,7 @@ class FedCM:
                 "client.weight_decay=0 and client.proximal=0, with a task that has no train() of its own."
             )
         channels = (
-            Channel(name="delta", shape=(problem.parameters,)),
+            Channel(name="delta", shape=(problem.parameters,), fades=True),
             Channel(name="travel", nonnegative=True),
             Channel(name="loss"),
         )

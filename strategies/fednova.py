@@ -69,7 +69,8 @@ class FedNova:
                 "FedNova divides by the steps of plain SGD: set client.optimiser=sgd, client.momentum=0, "
                 "client.weight_decay=0 and client.proximal=0, with a task that has no train() of its own."
             )
-        delta, travel = Channel(name="delta", shape=(problem.parameters,)), Channel(name="travel", nonnegative=True)
+        delta = Channel(name="delta", shape=(problem.parameters,), fades=True)
+        travel = Channel(name="travel", nonnegative=True)
         channels = weighed(self.weighting, delta, travel, Channel(name="loss"))
         pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
         work = NormalisedTraining(weighted=self.weighting == "examples", buffers=problem.buffers)

@@ -88,7 +88,7 @@ class Ifca:
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         channels = (
-            Channel(name="delta", shape=(self.clusters, problem.parameters)),
+            Channel(name="delta", shape=(self.clusters, problem.parameters), fades=True),
             Channel(name="members", shape=(self.clusters,), bound=1.0, cap=1.0, nonnegative=True),
             Channel(name="loss"),
         )

@@ -37,7 +37,7 @@ class Mean:
 
     def endpoints(self, problem: Problem, work: ClientWork | None = None) -> Mapping[str, Endpoint]:
         """Return the endpoint of local training, or of other work that sends the same channels."""
-        delta = Channel(name="delta", shape=(problem.parameters,))
+        delta = Channel(name="delta", shape=(problem.parameters,), fades=True)
         row = Spec(channels=weighed(self.weighting, delta, Channel(name="loss")), cohort=problem.cohort)
         work = work or LocalTraining(weighted=self.weighting == "examples")
         return {TRAIN: Endpoint(work=work, pipeline=compose(row, self.pipeline))}

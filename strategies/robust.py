@@ -46,7 +46,7 @@ class Robust:
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         self.rule.check(math.ceil((self.groups or problem.cohort.expected) / self.bucket))
-        channels = (Channel(name="delta", shape=(problem.parameters,)), Channel(name="loss"))
+        channels = (Channel(name="delta", shape=(problem.parameters,), fades=True), Channel(name="loss"))
         pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
         aggregator = Aggregator(groups=self.groups, rule=median)
         return {TRAIN: Endpoint(work=LocalTraining(weighted=False), pipeline=pipeline, aggregator=aggregator)}

@@ -83,7 +83,11 @@ class Scaffold:
                 "client.weight_decay=0 and client.proximal=0, with a task that has no train() of its own."
             )
         shape = (problem.parameters,)
-        channels = (Channel(name="delta", shape=shape), Channel(name="control", shape=shape), Channel(name="loss"))
+        channels = (
+            Channel(name="delta", shape=shape, fades=True),
+            Channel(name="control", shape=shape),  # c stays the mean of all c_i, however old an answer is
+            Channel(name="loss"),
+        )
         pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
         return {TRAIN: Endpoint(work=ScaffoldTraining(option=self.option), pipeline=pipeline)}
 

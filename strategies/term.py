@@ -70,7 +70,8 @@ class Term:
         tilt.check("t", self.t)
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
-        delta, share = Channel(name="delta", shape=(problem.parameters,)), Channel(name="tilt", nonnegative=True)
+        delta = Channel(name="delta", shape=(problem.parameters,), fades=True)
+        share = Channel(name="tilt", nonnegative=True)
         channels = weighed(self.weighting, delta, share, Channel(name="value"), Channel(name="loss"))
         pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
         work = TiltedTraining(t=self.t, weighted=self.weighting == "examples", buffers=problem.buffers)

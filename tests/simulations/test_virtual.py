@@ -62,6 +62,22 @@ def test_times_energy_and_model_are_the_same_with_any_engine_and_any_number_of_w
     assert simulated(tmp_path / "other", *PHONES, "seed=2").summary["virtual_seconds"] != alone["virtual_seconds"]
 
 
+@pytest.mark.parametrize("strategy", ["fedbuff", "scaffold", "median_of_means"])
+def test_an_asynchronous_run_repeats_with_any_engine_and_any_number_of_workers(tmp_path, strategy):
+    words = (*PHONES[:-2], f"strategy={strategy}", "rounds=5")
+    words += ("cohort=asynchronous", "cohort.size=9", "cohort.buffer=4", "evaluation.to=cohort")
+    alone = simulated(tmp_path / "alone", *words).summary
+    found = lines(tmp_path / "alone")
+    assert max(max(line["staleness"].values()) for line in found) > 0 and alone["virtual_seconds"] > 10
+    assert all(line["cohort"] == 9 and line["counted"] == 4 == len(line["staleness"]) for line in found)
+    for workers in (1, 3):
+        folder = tmp_path / str(workers)
+        there = simulated(folder, *words, "federation=processes", f"workers={workers}").summary
+        same = ["model_sha256", "virtual_seconds", "joules", "failures", "bytes_up", "bytes_down"]
+        assert {name: there[name] for name in same} == {name: alone[name] for name in same}
+        assert [line["staleness"] for line in lines(folder)] == [line["staleness"] for line in found]
+
+
 @pytest.mark.parametrize("words", [(), ("strategy=scaffold", "cohort.size=3"), ("strategy=median", "rounds=1")])
 def test_devices_that_never_fail_leave_the_model_as_it_is_without_devices(tmp_path, words):
     bare = simulated(tmp_path / "bare", *words).summary
@@ -153,7 +169,7 @@ CALL = Call(endpoint="train.update", run="r", round=1, request=0, digest="d")
 def asked(there, names=NAMES, pace=None, **policy):
     """Ask, and return the part that tells of virtual time, and who was really asked to work."""
     settings = CohortPolicy(**policy)
-    wait = settings.wait(CALL.endpoint, pace or Pace(), settings.expected(len(names)))
+    wait = settings.wait(CALL.endpoint, pace or Pace(), len(names), cohort=True)
     first, *rest = there.ask(Calls(CALL, names, {"a": (0, 0)}), wait)
     assert isinstance(first, Part) and first.virtual is not None
     return first, [reply.client for reply in rest]
