@@ -335,4 +335,3 @@ def test_asynchronous_clients_that_go_or_take_too_long_are_named_and_the_run_goe
         over.set()
         assert why["cleveland"] == "late: no answer within cohort.deadline" and "what it should be" in why["hungary"]
         assert why["switzerland"] == "the line of 'switzerland' has been down for 0 s"
-        assert record.counted == 1 or record.lost
