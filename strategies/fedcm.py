@@ -14,19 +14,16 @@ from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trainer, Work
+from hansa.strategies.work import PRIVATE, ModelWork, Plan, Trainer
 
 TRAIN = "train.fedcm"
 
 
 @dataclass(frozen=True, kw_only=True)
-class MomentumTraining(Work):
+class MomentumTraining(ModelWork):
     """Mix the common momentum into every step; send the update, and how far the steps went."""
 
     alpha: float
-
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context

@@ -15,19 +15,16 @@ from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names, Transform
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trainer, Work, update
+from hansa.strategies.work import PRIVATE, ModelWork, Plan, Trainer, update
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlternatingTraining(Work):
+class AlternatingTraining(ModelWork):
     """Train the private head with the body at rest, then the shared body with the head at rest; send the body."""
 
     weighted: bool
     head_epochs: int
     body_epochs: int | None
-
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context

@@ -16,17 +16,14 @@ from hansa.strategies.pipeline import Names, Transform
 from hansa.strategies.questions import personal
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trainer, Work
+from hansa.strategies.work import PRIVATE, ModelWork, Plan, Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluatingTuned(Work):
+class EvaluatingTuned(ModelWork):
     """Train the payload's ``model`` a little more, and evaluate what comes out; nothing of it is kept."""
 
     plan: Plan
-
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context

@@ -18,7 +18,7 @@ from hansa.strategies.questions import personal
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Trainer, Work, mean_losses
+from hansa.strategies.work import PRIVATE, ModelWork, Trainer, mean_losses
 
 TRAIN = "train.ifca"
 
@@ -30,11 +30,8 @@ def nearest(trainer: Trainer, models_KP: Array, private_BQ: Array, names: Names)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterTraining(Work):
+class ClusterTraining(ModelWork):
     """Train the model that suits the client best; send its update in that model's place."""
-
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
@@ -49,11 +46,8 @@ class ClusterTraining(Work):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluatingNearest(Work):
+class EvaluatingNearest(ModelWork):
     """Evaluate the model that suits the client best."""
-
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context

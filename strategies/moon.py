@@ -9,23 +9,20 @@ from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.fedavg import FedAvg
 from hansa.strategies.keys import Context
-from hansa.strategies.own_model import own_after, own_model, own_start
+from hansa.strategies.own_model import OwnModelWork, own_after, own_model
 from hansa.strategies.pipeline import Names, Transform
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trainer, Work, update
+from hansa.strategies.work import PRIVATE, Plan, Trainer, update
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContrastiveTraining(Work):
+class ContrastiveTraining(OwnModelWork):
     """Train towards the common model's representations and away from those of the client's last model; keep the new."""
 
     weighted: bool
     mu: float
     temperature: float
-
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return own_start(trainer, parameters, names)
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context

@@ -11,25 +11,22 @@ from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.fedavg import FedAvg
 from hansa.strategies.keys import Context
-from hansa.strategies.own_model import EvaluatingOwn, own_after, own_start
+from hansa.strategies.own_model import EvaluatingOwn, OwnModelWork, own_after
 from hansa.strategies.pipeline import Names, Transform
 from hansa.strategies.questions import personal
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trainer, Work, update
+from hansa.strategies.work import PRIVATE, Plan, Trainer, update
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnvelopeTraining(Work):
+class EnvelopeTraining(OwnModelWork):
     """Train an own model near the local one, move the local one towards it, and so on; send the local one."""
 
     attraction: float
     local_rounds: int
     steps: int
     rate: float
-
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return own_start(trainer, parameters, names)
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context

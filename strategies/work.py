@@ -147,14 +147,19 @@ PRIVATE = "private"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalTraining(Work):
+class ModelWork(Work):
+    """The base of works that need the model: their one state is the client's private parameters."""
+
+    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
+        return {PRIVATE: trainer.private(names)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalTraining(ModelWork):
     """Train locally from the payload's ``model`` by a plan; sends delta, mean loss and, by example, the weight."""
 
     weighted: bool = True
     plan: Plan = PLAIN
-
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
@@ -170,11 +175,8 @@ def update(trained: Trained, weighted: bool) -> dict[str, Array]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluating(Work):
+class Evaluating(ModelWork):
     """Evaluate the payload's ``model`` on local test data."""
-
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
