@@ -53,3 +53,25 @@ class FedAvg:
         step_P *= self.lr
         step_P += state["model"]
         return {"model": step_P}, metrics
+
+
+class Averaged:
+    """The base of strategies whose clients work otherwise than FedAvg's: the coordinator does what it does there.
+
+    It has no settings of its own, but reads those of the strategy; one without ``weighting`` counts clients alike.
+    """
+
+    lr: float
+    weighting: str = "uniform"
+    pipeline: tuple[Transform, ...]
+
+    @property
+    def average(self) -> FedAvg:
+        """FedAvg with this strategy's settings."""
+        return FedAvg(lr=self.lr, weighting=self.weighting, pipeline=self.pipeline)
+
+    def init(self, model_P: Array) -> State:
+        return self.average.init(model_P)
+
+    def round(self, state: State, now: Round) -> Flow:
+        return self.average.round(state, now)

@@ -9,12 +9,12 @@ import numpy as np
 
 from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError
-from hansa.strategies.fedavg import FedAvg
+from hansa.strategies.fedavg import Averaged
 from hansa.strategies.keys import Context
 from hansa.strategies.own_model import EvaluatingOwn, OwnModelWork, own_after
 from hansa.strategies.pipeline import Names, Transform
 from hansa.strategies.questions import personal
-from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
+from hansa.strategies.strategy import Endpoint, Problem
 from hansa.strategies.types import Array, Tree
 from hansa.strategies.work import PRIVATE, Plan, Trainer, update
 
@@ -43,7 +43,7 @@ class EnvelopeTraining(OwnModelWork):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PFedMe:
+class PFedMe(Averaged):
     """Let each client's own model stay near the common one, and learn a common one that others are good near:
 
         theta_i = argmin f_i(theta) + attraction / 2 |theta - w_i|^2       ``steps`` local steps, from w_i
@@ -69,20 +69,10 @@ class PFedMe:
             if getattr(self, name) < 1:
                 raise CompositionError(f"strategy.{name}={getattr(self, name)}: it is at least 1.")
 
-    @property
-    def _average(self) -> FedAvg:
-        return FedAvg(lr=self.lr, weighting="uniform", pipeline=self.pipeline)
-
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if "corrects" not in problem.training:
             raise CompositionError("pFedMe adds to every gradient: choose a task that has no train() of its own.")
         work = EnvelopeTraining(
             attraction=self.attraction, local_rounds=self.local_rounds, steps=self.steps, rate=self.rate
         )
-        return {**self._average.endpoints(problem, work), **personal(problem, EvaluatingOwn())}
-
-    def init(self, model_P: Array) -> State:
-        return self._average.init(model_P)
-
-    def round(self, state: State, now: Round) -> Flow:
-        return self._average.round(state, now)
+        return {**self.average.endpoints(problem, work), **personal(problem, EvaluatingOwn())}
