@@ -14,7 +14,7 @@ from hansa.strategies.pipeline import Names, Transform
 from hansa.strategies.questions import personal
 from hansa.strategies.strategy import Endpoint, Problem
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trainer, update
+from hansa.strategies.work import PLAIN, PRIVATE, Cost, Plan, Trainer, update
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +25,20 @@ class DittoTraining(OwnModelWork):
     attraction: float
     epochs: int | None
 
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(PLAIN, self._plan()))
+
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         model_P = payload["model"]
         common = trainer.train(model_P, states[PRIVATE], names, ctx)
         start_BP = own_model(states, model_P)
-        plan = Plan(proximal=self.attraction, anchor=model_P, epochs=self.epochs)
-        own = trainer.train(start_BP, states[PRIVATE], names, ctx, plan)
+        own = trainer.train(start_BP, states[PRIVATE], names, ctx, self._plan(model_P))
         return update(common, self.weighted), own_after(states, start_BP + own.delta_BP, common.private_BQ)
+
+    def _plan(self, anchor: Array | None = None) -> Plan:
+        return Plan(proximal=self.attraction, anchor=anchor, epochs=self.epochs)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names, Transform
 from hansa.strategies.strategy import Endpoint, Problem
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, ModelWork, Plan, Trainer, update
+from hansa.strategies.work import PRIVATE, Cost, ModelWork, Plan, Trainer, update
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +26,19 @@ class AlternatingTraining(ModelWork):
     head_epochs: int
     body_epochs: int | None
 
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=self._plans())
+
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        head = Plan(only="private", epochs=self.head_epochs)
+        head, body = self._plans()
         private_BQ = trainer.train(payload["model"], states[PRIVATE], names, ctx, head).private_BQ
-        body = Plan(only="shared", epochs=self.body_epochs)
         trained = trainer.train(payload["model"], private_BQ, names, ctx, body)
         return update(trained, self.weighted), {PRIVATE: private_BQ}
+
+    def _plans(self) -> tuple[Plan, Plan]:
+        return Plan(only="private", epochs=self.head_epochs), Plan(only="shared", epochs=self.body_epochs)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from hansa.strategies.pipeline import Names, Transform
 from hansa.strategies.questions import personal
 from hansa.strategies.strategy import Endpoint, Problem
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, ModelWork, Plan, Trainer
+from hansa.strategies.work import PRIVATE, Cost, ModelWork, Plan, Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,9 @@ class EvaluatingTuned(ModelWork):
     """Train the payload's ``model`` a little more, and evaluate what comes out; nothing of it is kept."""
 
     plan: Plan
+
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(self.plan,), evaluations=1)
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context

@@ -18,7 +18,7 @@ from hansa.strategies.questions import personal
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, ModelWork, Trainer, mean_losses
+from hansa.strategies.work import PLAIN, PRIVATE, Cost, ModelWork, Trainer, mean_losses
 
 TRAIN = "train.ifca"
 
@@ -32,6 +32,9 @@ def nearest(trainer: Trainer, models_KP: Array, private_BQ: Array, names: Names)
 @dataclass(frozen=True, kw_only=True)
 class ClusterTraining(ModelWork):
     """Train the model that suits the client best; send its update in that model's place."""
+
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(PLAIN,), losses=len(payload["models"]))
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
@@ -48,6 +51,9 @@ class ClusterTraining(ModelWork):
 @dataclass(frozen=True, kw_only=True)
 class EvaluatingNearest(ModelWork):
     """Evaluate the model that suits the client best."""
+
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(losses=len(payload["models"]), evaluations=1)
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context

@@ -13,7 +13,7 @@ from hansa.strategies.own_model import OwnModelWork, own_after, own_model
 from hansa.strategies.pipeline import Names, Transform
 from hansa.strategies.strategy import Endpoint, Problem
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trainer, update
+from hansa.strategies.work import PRIVATE, Cost, Plan, Trainer, update
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +24,19 @@ class ContrastiveTraining(OwnModelWork):
     mu: float
     temperature: float
 
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(self._plan(),))
+
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        previous_BP = own_model(states, payload["model"])
-        plan = Plan(contrast=self.mu, temperature=self.temperature, previous=previous_BP)
+        plan = self._plan(own_model(states, payload["model"]))
         trained = trainer.train(payload["model"], states[PRIVATE], names, ctx, plan)
         after = own_after(states, payload["model"] + trained.delta_BP, trained.private_BQ)
         return update(trained, self.weighted), after
+
+    def _plan(self, previous: Array | None = None) -> Plan:
+        return Plan(contrast=self.mu, temperature=self.temperature, previous=previous)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from hansa.strategies.pipeline import Names, Transform
 from hansa.strategies.questions import personal
 from hansa.strategies.strategy import Endpoint, Problem
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trainer, update
+from hansa.strategies.work import PRIVATE, Cost, Plan, Trainer, update
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,18 +28,23 @@ class EnvelopeTraining(OwnModelWork):
     steps: int
     rate: float
 
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=self._plans())
+
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         w_BP = np.repeat(payload["model"][None], len(names), axis=0)
         private_BQ = states[PRIVATE]
-        for part in range(self.local_rounds):
-            plan = Plan(proximal=self.attraction, steps=self.steps, part=part)
+        for plan in self._plans():
             trained = trainer.train(w_BP, private_BQ, names, ctx, plan)
             own_BP, private_BQ = w_BP + trained.delta_BP, trained.private_BQ
             w_BP = w_BP + np.float32(self.rate * self.attraction) * trained.delta_BP
         parts = {**update(trained, weighted=False), "delta": w_BP - payload["model"]}
         return parts, own_after(states, own_BP, private_BQ)
+
+    def _plans(self) -> tuple[Plan, ...]:
+        return tuple(Plan(proximal=self.attraction, steps=self.steps, part=part) for part in range(self.local_rounds))
 
 
 @dataclass(frozen=True, kw_only=True)

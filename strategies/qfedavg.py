@@ -16,7 +16,7 @@ from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Slices, Tree
-from hansa.strategies.work import PRIVATE, ModelWork, Trainer, mean_losses
+from hansa.strategies.work import PLAIN, PRIVATE, Cost, ModelWork, Trainer, mean_losses
 
 TRAIN = "train.qfedavg"
 LEAST = 1e-5
@@ -30,6 +30,9 @@ class PoweredTraining(ModelWork):
     q: float
     lipschitz: float
     buffers: Slices
+
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(PLAIN,), losses=1)
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context

@@ -15,11 +15,13 @@ from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trained, Trainer, Work
+from hansa.strategies.work import PLAIN, PRIVATE, Cost, Plan, Trained, Trainer, Work
 
 TRAIN = "train.scaffold"
 CONTROL = "scaffold"
 """The client state c_i, its control variate; it never leaves the client."""
+FULL = Plan(steps=1, batch_size=0, part=1)
+"""One step along the gradient over all data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,9 @@ class ScaffoldTraining(Work):
 
     advances: ClassVar[bool] = True
     option: int
+
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(PLAIN, FULL) if self.option == 1 else (PLAIN,))
 
     def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
         return {PRIVATE: trainer.private(names), CONTROL: np.zeros((len(names), parameters), np.float32)}
@@ -38,7 +43,7 @@ class ScaffoldTraining(Work):
         plan = Plan(correction=payload["control"] - states[CONTROL])
         trained = trainer.train(payload["model"], states[PRIVATE], names, ctx, plan)
         if self.option == 1:
-            at_x = trainer.train(payload["model"], states[PRIVATE], names, ctx, Plan(steps=1, batch_size=0, part=1))
+            at_x = trainer.train(payload["model"], states[PRIVATE], names, ctx, FULL)
             change_BP = mean_gradient(at_x) - states[CONTROL]
         else:
             change_BP = mean_gradient(trained) - payload["control"]

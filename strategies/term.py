@@ -15,7 +15,7 @@ from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Slices, Tree
-from hansa.strategies.work import PRIVATE, ModelWork, Trainer, mean_losses
+from hansa.strategies.work import PLAIN, PRIVATE, Cost, ModelWork, Trainer, mean_losses
 
 TRAIN = "train.tilted"
 
@@ -27,6 +27,9 @@ class TiltedTraining(ModelWork):
     t: float
     weighted: bool
     buffers: Slices
+
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(PLAIN,), losses=1)
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
