@@ -13,6 +13,7 @@ import numpy as np
 from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.keys import Context
+from hansa.strategies.mean import moved
 from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.questions import personal
 from hansa.strategies.spec import Channel, Spec
@@ -106,7 +107,8 @@ class Ifca:
         members_K = released.total("members")
         step_KP = released.total("delta") / np.maximum(members_K, 1.0)[:, None]
         metrics = {"train_loss": float(released.mean("loss", "count")), "clusters": float((members_K > 0).sum())}
-        return self._state((state["models"] + self.lr * step_KP).astype(np.float32)), metrics
+        models_KP = moved(state["models"], self.lr * step_KP, step_KP, now.buffers)
+        return self._state(models_KP.astype(np.float32)), metrics
 
     def _state(self, models_KP: Array) -> State:
         return {"model": models_KP.mean(axis=0), "models": models_KP}

@@ -9,6 +9,7 @@ import numpy as np
 
 from hansa.strategies.bound import Bound
 from hansa.strategies.keys import Context
+from hansa.strategies.mean import moved
 from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.rules.rule import above, at_least
 from hansa.strategies.spec import Channel, Spec
@@ -104,4 +105,4 @@ class Rfa:
             released = yield Request(endpoint=PASS, payload={"point": point_P}, to="counted")
             point_P = point_P + released.mean("delta", "strength")
         metrics = {"train_loss": float(released.mean("loss", "count"))}
-        return {"model": state["model"] + self.lr * point_P}, metrics
+        return {"model": moved(state["model"], self.lr * point_P, point_P, now.buffers)}, metrics

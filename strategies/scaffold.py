@@ -11,6 +11,7 @@ import numpy as np
 from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.keys import Context
+from hansa.strategies.mean import moved
 from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
@@ -97,6 +98,7 @@ class Scaffold:
 
     def round(self, state: State, now: Round) -> Flow:
         released = yield Request(endpoint=TRAIN, payload=state)
-        model_P = state["model"] + self.lr * released.mean("delta", "count")
+        mean_P = released.mean("delta", "count")
+        model_P = moved(state["model"], self.lr * mean_P, mean_P, now.buffers)
         control_P = state["control"] + released.mean("control", float(now.population))
         return {"model": model_P, "control": control_P}, {"train_loss": float(released.mean("loss", "count"))}
