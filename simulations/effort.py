@@ -12,6 +12,7 @@ from hansa.fedlink.messages import Call
 from hansa.simulations.devices import Load
 from hansa.simulations.devices.compute import EVALUATION, QUERY, TRAINING
 from hansa.strategies import Endpoint, Plan
+from hansa.strategies.strategy import keeper
 from hansa.strategies.work import PLAIN, Cost, Costed
 
 KINDS = {"train": Cost(trainings=(PLAIN,)), "evaluate": Cost(evaluations=1), "query": Cost(queries=1)}
@@ -41,12 +42,12 @@ class Effort:
 
     def did(self, call: Call, client: str) -> None:
         """Note that a client has done a call's work."""
-        if (end := self.endpoints[call.endpoint]).keep:
+        if self.endpoints[call.endpoint].keep:
             self._kept = {key for key in self._kept if key[0] == call.round}
-            self._kept.add((call.round, type(end.work).__name__, client))
+            self._kept.add((call.round, keeper(self.endpoints, call.endpoint), client))
 
     def _work(self, end: Endpoint, call: Call, client: str) -> tuple[int, float]:
-        if end.keep and (call.round, type(end.work).__name__, client) in self._kept:
+        if end.keep and (call.round, keeper(self.endpoints, call.endpoint), client) in self._kept:
             return 0, 0.0
         work, kind = end.work, call.endpoint.partition(".")[0]
         cost = work.cost(call.payload) if isinstance(work, Costed) else KINDS[kind]
