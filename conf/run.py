@@ -26,7 +26,7 @@ from hansa.fedtasks import Task
 from hansa.fedtasks.evaluation import channels
 from hansa.fedtasks.model import tensors
 from hansa.fedtasks.partitions import Iid
-from hansa.strategies import Bound, Cohort, Endpoint, Evaluation, Problem, Question
+from hansa.strategies import Bound, Cohort, Endpoint, Evaluation, Problem, Question, Strategy
 from hansa.strategies.keys import from_seed
 from hansa.strategies.losses import LOSSES, losses_endpoint
 from hansa.strategies.types import Array
@@ -67,32 +67,17 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
     task = checked_task(values, choices)
     local = build("client", values["client"])
     policy: Policy = build("cohort", values["cohort"])
-    transforms = tuple(build(f"pipeline.{name}", part) for name, part in values["pipeline"].items())
-    strategy = build("strategy", values["strategy"], pipeline=transforms)
-    if transforms != (Bound(),) and "pipeline" not in fields(type(strategy)):
-        raise WrongValue(
-            f"strategy {choices['strategy']} has no field 'pipeline', so that the settings of pipeline would do "
-            "nothing: add 'pipeline: tuple[Transform, ...] = (Bound(),)' to it, or leave them as they are."
-        )
+    strategy = _strategy(values, choices)
     work = TorchWork(task, local, values["seed"], values["private"])
-    cohort = Cohort(expected=policy.planned, max=policy.max, min=policy.min)
-    problem = Problem(
-        parameters=work.layout.size("shared"),
-        cohort=cohort,
-        training=traits(task, local),
-        private=work.layout.size("private"),
-        metrics=channels(task),
-        buffers=work.layout.buffers,
-    )
     questions = [(Question(query=query.name, channels=query.channels()), query) for query in task.queries]
     evaluation = _evaluation(values["evaluation"], task)
-    endpoints = {**strategy.endpoints(problem), **evaluation.endpoints(cohort)}
+    problem = _problem(work, policy)
+    endpoints = {**strategy.endpoints(problem), **evaluation.endpoints(problem.cohort)}
     for question, _ in questions:
-        endpoints |= question.endpoints(cohort)
-    if isinstance(policy, Asynchronous) and (why := obstacle(endpoints, policy.decay)):
-        raise WrongValue(f"strategy {choices['strategy']} does not work with cohort=asynchronous: {why}.")
+        endpoints |= question.endpoints(problem.cohort)
+    _check_asynchronous(policy, endpoints, choices)
     selection = _selection(values["selection"], policy, endpoints)
-    endpoints |= losses_endpoint(cohort) if selection.asks else {}
+    endpoints |= losses_endpoint(problem.cohort) if selection.asks else {}
     settings = learning_settings(config)
     job = Job(
         task=choices["task"],
@@ -115,6 +100,30 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
         digest=digest(settings),
     )
     return Run(job, work)
+
+
+def _strategy(values: Mapping[str, Any], choices: Mapping[str, str]) -> Strategy:
+    """Build the strategy with its pipeline; refuse a pipeline that it would not look at."""
+    transforms = tuple(build(f"pipeline.{name}", part) for name, part in values["pipeline"].items())
+    strategy: Strategy = build("strategy", values["strategy"], pipeline=transforms)
+    if transforms != (Bound(),) and "pipeline" not in fields(type(strategy)):
+        raise WrongValue(
+            f"strategy {choices['strategy']} has no field 'pipeline', so that the settings of pipeline would do "
+            "nothing: add 'pipeline: tuple[Transform, ...] = (Bound(),)' to it, or leave them as they are."
+        )
+    return strategy
+
+
+def _problem(work: TorchWork, policy: Policy) -> Problem:
+    """Say what the strategy's endpoints are built from."""
+    return Problem(
+        parameters=work.layout.size("shared"),
+        cohort=Cohort(expected=policy.planned, max=policy.max, min=policy.min),
+        training=traits(work.task, work.settings),
+        private=work.layout.size("private"),
+        metrics=channels(work.task),
+        buffers=work.layout.buffers,
+    )
 
 
 def _check_names(values: Mapping[str, Any]) -> None:
@@ -142,6 +151,11 @@ def checked_task(values: Mapping[str, Any], choices: Mapping[str, str]) -> Task:
         )
     task: Task = build("task", asked, partition=partition)
     return task
+
+
+def _check_asynchronous(policy: Policy, endpoints: Mapping[str, Endpoint], choices: Mapping[str, str]) -> None:
+    if isinstance(policy, Asynchronous) and (why := obstacle(endpoints, policy.decay)):
+        raise WrongValue(f"strategy {choices['strategy']} does not work with cohort=asynchronous: {why}.")
 
 
 def _selection(values: Mapping[str, Any], policy: Policy, endpoints: Mapping[str, Endpoint]) -> Selection:

@@ -38,7 +38,7 @@ from hansa.strategies.scaffold import Scaffold
 from hansa.strategies.spec import WEIGHT, Channel, Cohort, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State, Strategy
 from hansa.strategies.term import Term
-from hansa.strategies.work import ClientWork, LocalTraining, Plan, Trained, Trainer, Work
+from hansa.strategies.work import ClientWork, Cost, LocalTraining, Plan, Trained, Trainer, Work
 
 __all__ = [
     "WEIGHT",
@@ -49,6 +49,7 @@ __all__ = [
     "Cohort",
     "CompositionError",
     "Context",
+    "Cost",
     "Endpoint",
     "Evaluation",
     "FedAdagrad",

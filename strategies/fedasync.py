@@ -14,19 +14,19 @@ from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trainer, Work
+from hansa.strategies.work import PRIVATE, Cost, ModelWork, Plan, Trainer
 
 TRAIN = "train.fedasync"
 
 
 @dataclass(frozen=True, kw_only=True)
-class WholeTraining(Work):
+class WholeTraining(ModelWork):
     """Train locally; sends the model itself, not its change, and ``share``, of which a sum tells how much faded."""
 
     plan: Plan
 
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(self.plan,))
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context

@@ -15,20 +15,17 @@ from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Slices, Tree
-from hansa.strategies.work import PRIVATE, Trainer, Work
+from hansa.strategies.work import PRIVATE, ModelWork, Trainer
 
 TRAIN = "train.fednova"
 
 
 @dataclass(frozen=True, kw_only=True)
-class NormalisedTraining(Work):
+class NormalisedTraining(ModelWork):
     """Train; send the update by its travel, and the travel. A client that takes no step has no update to divide."""
 
     weighted: bool
     buffers: Slices
-
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context

@@ -11,6 +11,7 @@ from hansa.strategies.aggregate import ROWS, Released
 from hansa.strategies.bound import Bound
 from hansa.strategies.columns import combined, products
 from hansa.strategies.errors import RoundLost
+from hansa.strategies.mean import moved
 from hansa.strategies.pipeline import Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
@@ -52,7 +53,7 @@ class FLTrust:
             raise RoundLost(f"nobody but the root client {self.root!r} answered: start more clients.")
         step_P, trusted = trusting(self._others(released), own.means("delta", "count")[0])
         metrics = {"train_loss": float(released.mean("loss", "count")), "trusted": float(trusted)}
-        return {"model": state["model"] + self.lr * step_P}, metrics
+        return {"model": moved(state["model"], self.lr * step_P, step_P, now.buffers)}, metrics
 
     def _others(self, released: Released) -> Array:
         return released.means("delta", "count")[[name != self.root for name in released.names]]

@@ -13,12 +13,13 @@ import numpy as np
 from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.keys import Context
+from hansa.strategies.mean import moved
 from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.questions import personal
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Trainer, Work, mean_losses
+from hansa.strategies.work import PLAIN, PRIVATE, Cost, ModelWork, Trainer, mean_losses
 
 TRAIN = "train.ifca"
 
@@ -30,11 +31,11 @@ def nearest(trainer: Trainer, models_KP: Array, private_BQ: Array, names: Names)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterTraining(Work):
+class ClusterTraining(ModelWork):
     """Train the model that suits the client best; send its update in that model's place."""
 
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(PLAIN,), losses=len(payload["models"]))
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
@@ -49,11 +50,11 @@ class ClusterTraining(Work):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluatingNearest(Work):
+class EvaluatingNearest(ModelWork):
     """Evaluate the model that suits the client best."""
 
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(losses=len(payload["models"]), evaluations=1)
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
@@ -106,7 +107,8 @@ class Ifca:
         members_K = released.total("members")
         step_KP = released.total("delta") / np.maximum(members_K, 1.0)[:, None]
         metrics = {"train_loss": float(released.mean("loss", "count")), "clusters": float((members_K > 0).sum())}
-        return self._state((state["models"] + self.lr * step_KP).astype(np.float32)), metrics
+        models_KP = moved(state["models"], self.lr * step_KP, step_KP, now.buffers)
+        return self._state(models_KP.astype(np.float32)), metrics
 
     def _state(self, models_KP: Array) -> State:
         return {"model": models_KP.mean(axis=0), "models": models_KP}

@@ -63,9 +63,12 @@ def over(weighting: str) -> str:
 
 
 def moved(model_P: Array, step_P: Array, mean_P: Array, buffers: Slices) -> Array:
-    """Return the model after a step, in the step's memory. Buffers, which no gradient trains, move by the mean."""
+    """Return the model, or K of them, (K, P), after a step, in the step's memory.
+
+    Buffers, which no gradient trains, move by the mean.
+    """
     for where in buffers:
-        step_P[where] = mean_P[where]
+        step_P[..., where] = mean_P[..., where]
     step_P += model_P
     return step_P
 

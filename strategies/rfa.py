@@ -9,12 +9,13 @@ import numpy as np
 
 from hansa.strategies.bound import Bound
 from hansa.strategies.keys import Context
+from hansa.strategies.mean import moved
 from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.rules.rule import above, at_least
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Trainer, Work
+from hansa.strategies.work import PLAIN, PRIVATE, Cost, Trainer, Work
 
 TRAIN, PASS = "train.rfa", "query.rfa"
 UPDATE, LOSS = "rfa", "rfa_loss"
@@ -26,6 +27,9 @@ class Weighing(Work):
     """Send the pull of the client's update towards it, from the payload's ``point``."""
 
     smoothing: float
+
+    def cost(self, payload: Tree) -> Cost:
+        return Cost()
 
     def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
         return {UPDATE: np.zeros((len(names), parameters), np.float32), LOSS: np.zeros((len(names), 1), np.float32)}
@@ -42,6 +46,9 @@ class Weighing(Work):
 @dataclass(frozen=True, kw_only=True)
 class Training(Weighing):
     """Train locally from the payload's ``model``, remember the update, and send its pull."""
+
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(PLAIN,))
 
     def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
         return {PRIVATE: trainer.private(names), **super().start(trainer, parameters, names)}
@@ -98,4 +105,4 @@ class Rfa:
             released = yield Request(endpoint=PASS, payload={"point": point_P}, to="counted")
             point_P = point_P + released.mean("delta", "strength")
         metrics = {"train_loss": float(released.mean("loss", "count"))}
-        return {"model": state["model"] + self.lr * point_P}, metrics
+        return {"model": moved(state["model"], self.lr * point_P, point_P, now.buffers)}, metrics

@@ -11,6 +11,7 @@ import numpy as np
 from hansa.strategies.aggregate import Aggregator, median
 from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError
+from hansa.strategies.mean import moved
 from hansa.strategies.pipeline import Transform, compose
 from hansa.strategies.rules import Median, Rule, bucketed
 from hansa.strategies.spec import Channel, Spec
@@ -29,7 +30,8 @@ class Robust:
 
     ``groups=0`` keeps a row a client, in O(cohort x P) memory. ``groups=m`` gives the rule the means of m groups, as
     the median of means has it, in O(m x P). ``bucket`` is the number of rows (or groups) whose mean the rule
-    gets in their place. The metrics are the median of the clients', or of the groups'.
+    gets in their place. The metrics are the median of the clients', or of the groups'. Buffers move by the rule's
+    value itself, whatever ``lr`` is.
     """
 
     lr: float = 1.0
@@ -62,4 +64,5 @@ class Robust:
         if selected := self.rule.selects(len(rows_GP)):
             metrics["selected"] = float(selected)
         last = {"last": step_P} if self.rule.remembers else {}
-        return {"model": state["model"] + self.lr * step_P, **last}, metrics
+        model_P = moved(state["model"], self.lr * step_P, step_P, now.buffers)
+        return {"model": model_P, **last}, metrics

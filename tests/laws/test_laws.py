@@ -186,6 +186,17 @@ def test_strategy_of_a_model_with_buffers(name):
     laws.check_state(STRATEGIES[name], NORMED)
 
 
+RATED = [name for name, s in STRATEGIES.items() if hasattr(s, "lr") and type(s) not in (Twice, FedAsync)]
+"""Strategies with a rate at the server; FedAsync's mixes whole models, statistics and all."""
+
+
+@pytest.mark.parametrize("name", RATED)
+def test_the_servers_rate_leaves_buffers_as_they_are(name):
+    still_P, slow_P = (laws.play(replace(STRATEGIES[name], lr=lr), NORMED, 1).model_P for lr in (1.0, 0.25))
+    same_P = np.isin(np.arange(NORMED.parameters), np.r_[NORMED.buffers])
+    np.testing.assert_array_equal(still_P == slow_P, same_P)
+
+
 TRANSFORMS = {
     "nothing bounded": (Bound(),),
     "one channel bounded": (Bound(clip={"delta": 1.0}),),

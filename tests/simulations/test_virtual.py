@@ -25,7 +25,7 @@ from hansa.simulations.devices.trace import Trace
 from hansa.simulations.effort import Effort
 from hansa.simulations.errors import DeviceError
 from hansa.simulations.virtual import Virtual
-from hansa.strategies import Context
+from hansa.strategies import Context, LocalTraining, Plan
 from tests.places import run_of
 
 LUCK = Luck(b"a key")
@@ -346,11 +346,15 @@ def test_effort_is_that_of_the_work(tmp_path):
 
 
 def test_work_that_was_kept_costs_nothing_when_it_is_asked_for_again():
-    endpoints = {**RUN.job.endpoints, "train.update": replace(RUN.job.endpoints["train.update"], keep=True)}
+    end = replace(RUN.job.endpoints["train.update"], keep=True)
+    other = replace(end, work=LocalTraining(plan=Plan(epochs=3)))
+    endpoints = {**RUN.job.endpoints, "train.update": end, "train.equal": end, "train.other": other}
     effort, name = Effort(RUN.work, endpoints), RUN.work.task.clients()[0]
     before = effort.of(CALL, name).work
     effort.did(CALL, name)
     assert before[0] > 0 and effort.of(replace(CALL, request=1), name).work == (0, 0.0)
+    other, equal = (effort.of(replace(CALL, endpoint=f"train.{which}"), name).work for which in ("other", "equal"))
+    assert equal == (0, 0.0) and other == (3 * before[0], before[1])
     assert effort.of(replace(CALL, round=2), name).work == before
     effort.did(replace(CALL, round=2), "another")
     assert effort.of(replace(CALL, round=2), name).work == before
