@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 
 from hansa.conf.components import fields, resolve
 from hansa.conf.compose import compose, own_code
+from hansa.conf.composition import FREE, ONE_WAY, SEVERAL, composition
 from hansa.conf.composition import GROUPS as ADDING
-from hansa.conf.composition import ONE_WAY, SEVERAL, composition
 from hansa.conf.facts import Facts, strategies
 from hansa.conf.pages import compositions
 from hansa.conf.simulate import prepare
@@ -42,6 +42,13 @@ class Looping(Digits):
         return 1.0
 """
 every_strategy = pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.name)
+
+
+@pytest.fixture(scope="module")
+def looping_py(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("task") / "looping.py"
+    path.write_text(LOOP, encoding="utf-8")
+    return path
 
 
 @functools.cache
@@ -89,10 +96,9 @@ class Asked:
             self.config.devices.dropout.chance = 0.0
         return self
 
-    def task(self, name: str, folder: Path) -> Asked:
+    def task(self, name: str, looping_py: Path) -> Asked:
         if name == "own train()":
-            (folder / "looping.py").write_text(LOOP, encoding="utf-8")
-            looping, choices = composed(f"task={folder / 'looping.py'}:Looping")
+            looping, choices = composed(f"task={looping_py}:Looping")
             self.config.task, self.choices["task"] = copy.deepcopy(looping.task), choices["task"]
         if name == "another optimiser":
             self.config.client.momentum = 0.9
@@ -140,7 +146,7 @@ def test_pipelines_and_places_do_what_the_page_says(fact, tmp_path):
 @every_strategy
 def test_answers_are_added_as_the_page_says(fact, tmp_path):
     for kind, why in composition(fact)["adding"].items():
-        asked = Asked(fact)
+        asked = Asked(fact).place("federation=processes").pipeline("all clipped + 16 bits")
         if "groups" in fact.settings:
             asked.config.strategy.groups = ADDING[kind]
             asked.config.clients = asked.config.cohort.max = MANY
@@ -151,10 +157,10 @@ def test_answers_are_added_as_the_page_says(fact, tmp_path):
 
 
 @every_strategy
-def test_tasks_do_what_the_page_says(fact, tmp_path):
+def test_tasks_do_what_the_page_says(fact, looping_py, tmp_path):
     for name, why in composition(fact)["tasks"].items():
         if why or name != "all shared":  # where it works, all other rounds are so
-            Asked(fact, shared=name == "all shared").task(name, tmp_path).demand(why, tmp_path / name)
+            Asked(fact, shared=name == "all shared").task(name, looping_py).demand(why, tmp_path / name)
 
 
 @every_strategy
@@ -165,6 +171,13 @@ def test_what_sums_allow_follows_from_how_rounds_go(fact):
     assert fact.adds == "sum" or not allowed["robust"]
 
 
-def test_what_one_client_can_do_decides_what_is_robust():
-    robust = {fact.name for fact in FACTS if not composition(fact)["allowed"]["robust"]}
+def test_tables_tell_what_is_known_of_a_few():
+    tables = {fact.name: composition(fact) for fact in FACTS}
+    robust = {name for name, table in tables.items() if not table["allowed"]["robust"]}
     assert {"median", "median_of_means", "rfa", "fltrust"} <= robust and not {"fedavg", "term", "scaffold"} & robust
+    assert "a contrast of representations (MOON) cannot be batched" in tables["moon"]["places"]["vectorised"]
+    assert "which attackers cannot" in tables["fltrust"]["places"]["forging"]
+    assert "give pipeline.bound.clip a norm for control" in tables["scaffold"]["pipelines"]["quantised"]
+    assert "Krum with byzantine=1 needs 5 clients" in tables["krum"]["adding"]["sum"]
+    assert "needs private tensors" in tables["fedper"]["tasks"]["all shared"]
+    assert not any(why for table in tables["fedavg"].values() for why in table.values() if why not in (ONE_WAY, FREE))
