@@ -18,7 +18,7 @@ from hansa.conf.target import target
 from hansa.fedclient.site import Site
 from hansa.fedclient.state import States
 from hansa.fedclient.torch_work import Measure, TorchWork, traits
-from hansa.fedserver.asynchronous import Asynchronous, obstacle
+from hansa.fedserver.asynchronous import Asynchronous, unbuffered
 from hansa.fedserver.job import Job
 from hansa.fedserver.policy import CohortPolicy, Policy
 from hansa.fedserver.selection import Selection, Uniform
@@ -72,10 +72,12 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
     questions = [(Question(query=query.name, channels=query.channels()), query) for query in task.queries]
     evaluation = _evaluation(values["evaluation"], task)
     problem = _problem(work, policy)
-    endpoints = {**strategy.endpoints(problem), **evaluation.endpoints(problem.cohort)}
+    learning = strategy.endpoints(problem)
+    if isinstance(policy, Asynchronous) and (why := unbuffered(learning, policy.decay)):
+        raise WrongValue(why)
+    endpoints = {**learning, **evaluation.endpoints(problem.cohort)}
     for question, _ in questions:
         endpoints |= question.endpoints(problem.cohort)
-    _check_asynchronous(policy, endpoints, choices)
     selection = _selection(values["selection"], policy, endpoints)
     endpoints |= losses_endpoint(problem.cohort) if selection.asks else {}
     settings = learning_settings(config)
@@ -151,11 +153,6 @@ def checked_task(values: Mapping[str, Any], choices: Mapping[str, str]) -> Task:
         )
     task: Task = build("task", asked, partition=partition)
     return task
-
-
-def _check_asynchronous(policy: Policy, endpoints: Mapping[str, Endpoint], choices: Mapping[str, str]) -> None:
-    if isinstance(policy, Asynchronous) and (why := obstacle(endpoints, policy.decay)):
-        raise WrongValue(f"strategy {choices['strategy']} does not work with cohort=asynchronous: {why}.")
 
 
 def _selection(values: Mapping[str, Any], policy: Policy, endpoints: Mapping[str, Endpoint]) -> Selection:

@@ -75,16 +75,18 @@ class Asynchronous(Policy):
         return float((1 + old) ** -self.decay) if self.staleness == "polynomial" else 1 / (1 + self.decay * old)
 
 
-def obstacle(endpoints: Mapping[str, Endpoint], decay: float) -> str:
-    """Say why a strategy's answers to different rounds make no total; empty where they do."""
-    trained = [end for name, end in endpoints.items() if name.startswith(TRAIN)]
-    if len(trained) != 1 or trained[0].keep:
-        return "its rounds take several requests, and all of them of one model"
-    (end,) = trained
-    if end.aggregator.groups == 0:
-        return "its rule compares the answers of one round with each other"
-    if not any(channel.fades for channel in end.pipeline.row.channels):
-        return "none of its channels fades, so that an old answer would count like a new one"
-    if end.pipeline.wire.domain != "real" and decay:
-        return "its rows travel as integers, which cannot fade: leave pipeline=quantised out, or set cohort.decay=0"
-    return ""
+def unbuffered(endpoints: Mapping[str, Endpoint], decay: float) -> str:
+    """Say why answers to different rounds make no total of a strategy's endpoints; empty where they do."""
+    asked = [end for name, end in endpoints.items() if not name.startswith("evaluate.")]
+    channels = [channel for end in asked for channel in end.pipeline.row.channels]
+    if len(asked) != 1 or asked[0].keep:
+        why = "a round of this strategy takes several requests, all of one model"
+    elif asked[0].aggregator.groups == 0:
+        why = "the rule of this strategy compares the answers to one model with each other"
+    elif not any(channel.fades for channel in channels):
+        why = "no channel of this strategy fades, so that an old answer would count like a new one"
+    elif asked[0].pipeline.wire.domain != "real" and decay:
+        return "cohort=asynchronous: integers cannot fade: leave pipeline=quantised out, or set cohort.decay=0."
+    else:
+        return ""
+    return f"cohort=asynchronous: {why}: choose another strategy, or cohort=everyone."
