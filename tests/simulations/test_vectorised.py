@@ -1,7 +1,7 @@
 """Clients side by side: what one after the other gives, to the rounding of float32, or a refusal by name.
 
-The tolerance is 1e-5, about a hundred roundings of float32, of a number or of 1 where it is smaller. It holds for outputs
-of about 1 to 10: those of hundreds, to which strong corrections push a model, round their softmax by more on some CPUs.
+The tolerance is 1e-5, about a hundred roundings of float32, of a number or of 1 where it is smaller. It holds for
+outputs of about 1 to 10: those of hundreds, to which strong corrections push a model, round more on some CPUs.
 """
 
 from __future__ import annotations
