@@ -21,23 +21,23 @@ LATE, POINTS, DRAWN = 10, 2.0, 5
 """Last rounds whose evaluations make a run's accuracy; points that a rule may lose; strategies in the picture."""
 
 
+def value(one: Result, metric: str) -> float:
+    """Return a metric of a run in percent, 0 where the run diverged."""
+    return 0.0 if one["failed"] else last(one)[metric]
+
+
 def last(one: Result) -> dict[str, float]:
     """Return metrics in percent, each the mean over the evaluations of the last rounds."""
     return {
-        name: 100 * fmean(value for at, value in points if at > points[-1][0] - LATE)
+        name: 100 * fmean(share for at, share in points if at > points[-1][0] - LATE)
         for name, points in one["curves"].items()
     }
 
 
 def best(bed: Bed, entry: Entry, results: Results) -> str:
-    """Return the choice whose trial ended best, of equal ones the first; a trial that failed is the worst."""
+    """Return the choice whose trial ended best, of equal ones the first."""
     metric, trials = bed.metrics[entry.model], bed.trials(entry)
-
-    def score(choice: str) -> float:
-        one = results[trials[choice]]
-        return -1.0 if one["failed"] else last(one).get(metric, -1.0)
-
-    return max(trials, key=score)
+    return max(trials, key=lambda choice: value(results[trials[choice]], metric))
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ class Line:
         return self.bed.metrics[self.entry.model]
 
     @property
-    def failed(self) -> str:
-        """Why a run failed, if one did."""
-        return next((one["failed"] for one in self.runs if one["failed"]), "")
+    def refused(self) -> str:
+        """Why a run was refused, if one was."""
+        return next((one["failed"] for one in self.runs if one["refused"]), "")
 
     def accuracies(self, metric: str) -> list[float]:
-        return [last(one)[metric] for one in self.runs]
+        return [value(one, metric) for one in self.runs]
 
     @property
     def accuracy(self) -> Spread:
@@ -77,8 +77,8 @@ class Line:
     def reached(self) -> list[int]:
         """Return the first evaluated rounds at the target, of the seeds that reached it."""
         target = self.bed.targets[COMMON if self.common else OWN]
-        curves = [one["curves"][self.metric] for one in self.runs]
-        firsts = [next((at for at, value in points if value >= target), 0) for points in curves]
+        curves = [one["curves"].get(self.metric, ()) for one in self.runs]
+        firsts = [next((at for at, share in points if share >= target), 0) for points in curves]
         return [at for at in firsts if at]
 
     def cells(self, fedavg: Line) -> list[str]:
@@ -111,7 +111,7 @@ def lines(bed: Bed, results: Results) -> list[Line]:
     for entry in bed.entries:
         choice = best(bed, entry, results)
         found.append(Line(bed, entry, choice, [results[words] for words in bed.finals(entry, choice)]))
-    return sorted(found, key=lambda one: 0.0 if one.failed else -one.accuracy.mean)
+    return sorted(found, key=lambda one: 0.0 if one.refused else -one.accuracy.mean)
 
 
 def plain(found: Iterable[Line]) -> Line:
@@ -137,7 +137,7 @@ def glance(found: Sequence[Line]) -> list[str]:
     """Say who wins, by how much, and whose paper's promise does not hold."""
     fedavg, told = plain(found), list[str]()
     for title, common in (("a common model", True), ("models of the clients' own", False)):
-        some = [one for one in found if one.common == common and not one.failed]
+        some = [one for one in found if one.common == common and not one.refused]
         promising = [one for one in some if one.entry.promise]
         kept = [one.entry.strategy for one in promising if min(one.gains(fedavg)) > 0]
         broken = [one.entry.strategy for one in promising if one.entry.strategy not in kept]
@@ -161,8 +161,8 @@ def tables(found: Sequence[Line], *, common: bool) -> list[str]:
     some = [one for one in found if one.common == common]
     to = f"{100 * bed.targets[COMMON if common else OWN]:.0f} %"
     head = ["strategy", "accuracy, %", "points above FedAvg", "seeds above", f"rounds to {to}", f"bytes to {to}"]
-    rows = [one.cells(fedavg) for one in some if not one.failed]
-    notes = [f"`{one.entry.strategy}` is not applicable: {one.failed}\n" for one in some if one.failed]
+    rows = [one.cells(fedavg) for one in some if not one.refused]
+    notes = [f"`{one.entry.strategy}` is not applicable: {one.refused}\n" for one in some if one.refused]
     title = COMMON_TITLE.format(metric=bed.metrics[COMMON]) if common else _own_title(bed, fedavg)
     return [title, table([*head, "bytes a round", "tuned"], rows), *notes]
 
@@ -178,16 +178,16 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def mean(runs: Sequence[str], results: Results, metric: str = "server_accuracy") -> float | None:
-    """Return a metric's mean over seeds, in percent; None where a run failed."""
+    """Return a metric's mean over seeds, in percent; None where a run was refused."""
     done = [results[words] for words in runs]
-    return None if any(one["failed"] for one in done) else fmean(last(one)[metric] for one in done)
+    return None if any(one["refused"] for one in done) else fmean(value(one, metric) for one in done)
 
 
 def lost(siege: Siege, rule: Rule, split: str, results: Results) -> dict[str, float]:
     """Return the points that a rule loses by each attack that could be carried out."""
     free = mean(siege.runs(rule, split), results)
     under = {attack: mean(siege.runs(rule, split, attack), results) for attack in ATTACKS}
-    return {attack: free - value for attack, value in under.items() if value is not None and free is not None}
+    return {attack: free - found for attack, found in under.items() if found is not None and free is not None}
 
 
 def walls(siege: Siege, split: str, results: Results) -> list[list[str]]:
@@ -205,9 +205,9 @@ def walls(siege: Siege, split: str, results: Results) -> list[list[str]]:
     return rows
 
 
-def percent(value: float | None) -> str:
+def percent(found: float | None) -> str:
     """Write an accuracy."""
-    return "refused" if value is None else f"{value:.1f}"
+    return "refused" if found is None else f"{found:.1f}"
 
 
 def withstood(siege: Siege, split: str, results: Results) -> list[str]:
@@ -215,8 +215,8 @@ def withstood(siege: Siege, split: str, results: Results) -> list[str]:
     holds, fails, untried, broken = list[str](), list[str](), list[str](), "nothing"
     for rule in siege.rules:
         points = lost(siege, rule, split, results)
-        bad = {attack: value for attack, value in points.items() if value > POINTS}
-        text = ", ".join(f"{attack} {-value:+.1f}" for attack, value in bad.items())
+        bad = {attack: gone for attack, gone in points.items() if gone > POINTS}
+        text = ", ".join(f"{attack} {-gone:+.1f}" for attack, gone in bad.items())
         if rule.name == PLAIN:
             broken = text or broken
         elif not points:
@@ -236,7 +236,7 @@ def withstood(siege: Siege, split: str, results: Results) -> list[str]:
 
 def picture(bed: Bed, results: Results) -> str:
     """Draw accuracy by round of FedAvg and the best strategies with a common model."""
-    found = [one for one in lines(bed, results) if one.common and not one.failed]
+    found = [one for one in lines(bed, results) if one.common and not one.refused]
     others = [one for one in found if one.entry.strategy != PLAIN]
     return sweep_picture.curves([_row(one) for one in [plain(found), *others[:DRAWN]]], bed.name)
 
@@ -249,7 +249,7 @@ def _row(one: Line) -> Row:
             settings=settings,
             directory="",
             stopped="finished",
-            series={one.metric: [(at, value) for at, value in run["curves"][one.metric]]},
+            series={one.metric: [(at, share) for at, share in run["curves"].get(one.metric, ())]},
         )
         for number, run in enumerate(one.runs, 1)
     ]
@@ -271,8 +271,9 @@ What is compared, and with which settings, was fixed before the first run; it st
   the same span where it has none. Their seed is 1. The trial that ended best goes to the table.
 - **Seeds.** The table has the seeds {", ".join(map(str, SEEDS))}. A seed also has its own split of the data: what
   follows `±`, the standard deviation over the seeds, is that of another federation of the same kind.
-- **Accuracy** is the mean of the evaluations in the last {LATE} rounds. *Points above FedAvg* are differences of the
-  same seed. ✗ marks a strategy whose paper has it above FedAvg where clients differ, and which is not in every seed.
+- **Accuracy** is the mean of the evaluations in the last {LATE} rounds, and 0 for a run that diverged. *Points above
+  FedAvg* are differences of the same seed. ✗ marks a strategy whose paper has it above FedAvg where clients differ, and
+  which is not in every seed.
 - **Bytes** are those of training, up and down, without evaluation. Models are evaluated every 2 rounds
   (`fine_tuning`: 10), and rounds to a target are that coarse. Where not all seeds reached it, the number is the mean of
   those that did.
@@ -292,11 +293,12 @@ model has {other} % on the same data.
 ATTACKED = f"""## Under attack
 
 20 clients of MNIST, all in each round, 10 local steps at rate 0.3, {{rounds}} rounds, without tuning; 4 of the clients
-attack. A cell is the accuracy in percent on the coordinator's test data, the mean over the seeds.
+attack. A cell is the accuracy in percent on the coordinator's test data, the mean over the seeds; a run
+that diverged counts as 0.
 
 - ✗: more than {POINTS:.0f} points below the same rule without an attack.
 - In brackets: an attack of which the rule's paper neither proves nor measures that the rule withstands it.
 - refused: the simulation cannot attack strategies whose clients keep work for a later request of the round.
-- backdoor: the share of the pictures that the trigger of `{BACKDOOR}` turns into its class.
+- backdoor: the share of the pictures that the trigger of `{BACKDOOR}` turns into its class; accuracy does not show it.
 - `{PLAIN}` is the plain mean, with equal weights, as all rules have them.
 """

@@ -142,11 +142,11 @@ FOUR = {
 """What differs with four clients."""
 
 MNIST = "task=./benchmarks/learning_task.py:Kept federation=inline partition=dirichlet"
-BEDS = (
+BEDS: tuple[Bed, ...] = (
     Bed(
         name="MNIST, Dirichlet 0.1, 10 of 100 clients a round",
         words=f"{MNIST} partition.alpha=0.1 clients=100 cohort.size=10",
-        rounds=50,
+        rounds=40,
         metrics={COMMON: "server_accuracy", PRIVATE: "accuracy", OWN: "personal_accuracy"},
         targets={COMMON: 0.9, OWN: 0.95},
         entries=ENTRIES,
@@ -211,7 +211,7 @@ SPLITS = {"IID": "partition=iid", "Dirichlet 1.0": "partition=dirichlet partitio
 class Siege:
     """Every rule under every attack, and without one, which is the attack of the empty name."""
 
-    rounds: int = 15
+    rounds: int = 12
     rules: tuple[Rule, ...] = RULES
     splits: tuple[str, ...] = tuple(SPLITS)
 
