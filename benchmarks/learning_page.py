@@ -287,8 +287,8 @@ Metric: `{metric}`.
 """
 OWN_TITLE = """### Models of the clients' own
 
-Metric, on the clients' own test data: `{own}`, or `{private}` where a part of the model is private. FedAvg's common
-model has {other} % on the same data.
+Metric, on the clients' own test data: `{own}`, or `{private}` where a part of the model is private.
+FedAvg's common model has {other} % on the same data.
 """
 ATTACKED = f"""## Under attack
 
