@@ -1,4 +1,4 @@
-"""What learning.py compares: tasks, strategies, how each is tuned, and robust rules under attack; fixed beforehand.
+"""What learning.py compares: tasks, strategies, how each is tuned, and robust rules under attack.
 
 A strategy of one's own is one `Entry` more, and needs nothing else.
 """
