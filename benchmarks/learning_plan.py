@@ -1,0 +1,227 @@
+"""What learning.py compares: tasks, strategies, how each is tuned, and robust rules under attack.
+
+A strategy of one's own is one `Entry` more, and needs nothing else.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+RATES, FINE = (0.06, 0.2, 0.6), (0.06, 0.1, 0.2, 0.3, 0.4, 0.6)
+"""Learning rates: three beside two values of a strategy's own knob, or six of the same span where it has none."""
+TUNED, SEEDS = 1, (11, 13, 15)
+"""The seed of the trials, and those of the tables; each also has a split of the data of its own.
+
+With 12 and 14 the attackers would include the root client of FLTrust.
+"""
+OWN, PRIVATE, COMMON = "own", "private", "common"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A strategy: two values of its ``knob``, what ``more`` it needs, and which model is judged.
+
+    ``model`` is COMMON; PRIVATE, where clients keep a part; or OWN, where they have whole models beside the common one.
+    ``promise`` says that its paper has it above FedAvg where clients differ. In ``knob`` and ``more``, {rate} is the
+    learning rate and {inverse} 1 by it.
+    """
+
+    strategy: str
+    knob: tuple[str, ...] = ()
+    more: str = ""
+    model: str = COMMON
+    promise: bool = False
+
+    def choices(self) -> list[str]:
+        """Return the trials, six for each strategy, as overrides."""
+        rates = RATES if self.knob else FINE
+        return [
+            f"client.lr={rate} {knob} {self.more}".format(rate=rate, inverse=f"{1 / rate:.6g}")
+            for rate in rates
+            for knob in self.knob or ("",)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bed:
+    """A task with all strategies: its overrides, the metric by which model, and the targets for common and own ones."""
+
+    name: str
+    words: str
+    rounds: int
+    metrics: Mapping[str, str]
+    targets: Mapping[str, float]
+    entries: tuple[Entry, ...]
+
+    def run(self, entry: Entry, choice: str, seed: int, every: int) -> str:
+        """Return the overrides of one run, as a shell takes them; it is evaluated every so many rounds."""
+        return line(
+            f"{self.words} seed={seed} task.split={seed} rounds={self.rounds} evaluation.every={every} "
+            f"strategy={entry.strategy} {choice}"
+        )
+
+    def trials(self, entry: Entry) -> dict[str, str]:
+        """Return each choice, and its run of the tuning."""
+        return {choice: self.run(entry, choice, TUNED, self.rounds) for choice in entry.choices()}
+
+    def finals(self, entry: Entry, choice: str) -> list[str]:
+        """Return the runs of the table."""
+        return [self.run(entry, choice, seed, EVERY.get(entry.strategy, 2)) for seed in SEEDS]
+
+
+EVERY = {"fine_tuning": 10}
+"""Rounds between evaluations, where these cost more than the rounds; the others have 2."""
+
+
+def line(words: str) -> str:
+    """Write overrides with single blanks, quoted as a shell needs them."""
+    return " ".join(shlex.quote(word) if set(word) & set("'*[]{}") else word for word in words.split())
+
+
+ENTRIES = (
+    Entry(strategy="fedavg"),
+    Entry(strategy="fedavg_fixed"),
+    Entry(strategy="fedprox", knob=("strategy.mu=0.01", "strategy.mu=0.1"), promise=True),
+    Entry(strategy="moon", knob=("strategy.mu=1.0", "strategy.mu=5.0"), promise=True),
+    Entry(strategy="scaffold", knob=("strategy.option=1", "strategy.option=2"), promise=True),
+    Entry(strategy="feddyn", knob=("strategy.alpha=0.01", "strategy.alpha=0.1"), promise=True),
+    Entry(strategy="fedcm", knob=("strategy.alpha=0.1", "strategy.alpha=0.3"), promise=True),
+    Entry(strategy="fednova", promise=True),
+    Entry(strategy="fedavgm", knob=("strategy.momentum=0.5", "strategy.momentum=0.9"), promise=True),
+    Entry(strategy="fedadagrad", knob=("strategy.lr=0.03", "strategy.lr=0.1"), promise=True),
+    Entry(strategy="fedadam", knob=("strategy.lr=0.01", "strategy.lr=0.03"), promise=True),
+    Entry(strategy="fedyogi", knob=("strategy.lr=0.01", "strategy.lr=0.03"), promise=True),
+    Entry(strategy="qfedavg", knob=("strategy.q=0.1", "strategy.q=1.0"), more="strategy.lipschitz={inverse}"),
+    Entry(strategy="term", knob=("strategy.t=0.1", "strategy.t=1.0")),
+    Entry(strategy="median"),
+    Entry(strategy="trimmed_mean", knob=("strategy.rule.trim=0.1", "strategy.rule.trim=0.2")),
+    Entry(strategy="krum", knob=("strategy.rule.byzantine=1", "strategy.rule.byzantine=2")),
+    Entry(strategy="multi_krum", knob=("strategy.rule.byzantine=1", "strategy.rule.byzantine=2")),
+    Entry(strategy="bulyan", more="strategy.rule.byzantine=1"),
+    Entry(strategy="geometric_median", knob=("strategy.rule.passes=1", "strategy.rule.passes=4")),
+    Entry(strategy="rfa", knob=("strategy.passes=2", "strategy.passes=4")),
+    Entry(strategy="centred_clipping", knob=("strategy.rule.radius=1.0", "strategy.rule.radius=10.0")),
+    Entry(strategy="bucketing", knob=("strategy.bucket=2", "strategy.bucket=3")),
+    Entry(strategy="median_of_means", knob=("strategy.groups=3", "strategy.groups=5")),
+    Entry(strategy="fltrust", more="task.root=100"),
+    Entry(strategy="ifca", knob=("strategy.clusters=2", "strategy.clusters=4"), model=OWN, promise=True),
+    Entry(strategy="fine_tuning", knob=("strategy.epochs=1", "strategy.epochs=3"), model=OWN, promise=True),
+    Entry(strategy="ditto", knob=("strategy.attraction=0.1", "strategy.attraction=1.0"), model=OWN, promise=True),
+    Entry(
+        strategy="pfedme",
+        knob=("strategy.attraction=5.0", "strategy.attraction=15.0"),
+        more="strategy.rate=0.03 strategy.local_rounds=5 strategy.steps=3",
+        model=OWN,
+        promise=True,
+    ),
+    Entry(strategy="fedper", more="private=['5.*']", model=PRIVATE, promise=True),
+    Entry(
+        strategy="fedrep",
+        knob=("strategy.head_epochs=1", "strategy.head_epochs=5"),
+        more="private=['5.*']",
+        model=PRIVATE,
+        promise=True,
+    ),
+    Entry(strategy="fedbn", more="private=[norms]", model=PRIVATE, promise=True),
+)
+NONE: tuple[str, ...] = ()
+FOUR = {
+    "krum": {"knob": NONE, "more": "strategy.rule.byzantine=0"},
+    "multi_krum": {"knob": NONE, "more": "strategy.rule.byzantine=0"},
+    "bulyan": {"more": "strategy.rule.byzantine=0"},
+    "trimmed_mean": {"knob": NONE},
+    "bucketing": {"knob": NONE},
+    "median_of_means": {"knob": ("strategy.groups=2", "strategy.groups=3")},
+    "fltrust": {"more": "strategy.root=cleveland"},
+    "fedper": {"more": "private=['logit.*']"},
+    "fedrep": {"more": "private=['logit.*']"},
+}
+"""What differs with four clients."""
+
+MNIST = "task=./benchmarks/learning_task.py:Kept federation=inline partition=dirichlet"
+BEDS: tuple[Bed, ...] = (
+    Bed(
+        name="MNIST, Dirichlet 0.1, 10 of 100 clients a round",
+        words=f"{MNIST} partition.alpha=0.1 clients=100 cohort.size=10",
+        rounds=40,
+        metrics={COMMON: "server_accuracy", PRIVATE: "accuracy", OWN: "personal_accuracy"},
+        targets={COMMON: 0.9, OWN: 0.95},
+        entries=ENTRIES,
+    ),
+    Bed(
+        name="heart_disease, four hospitals",
+        words="task=heart_disease federation=inline task.net=mlp client.batch_size=16",
+        rounds=30,
+        metrics={COMMON: "accuracy", PRIVATE: "accuracy", OWN: "personal_accuracy"},
+        targets={COMMON: 0.75, OWN: 0.75},
+        entries=tuple(replace(one, **FOUR.get(one.strategy, {})) for one in ENTRIES),  # type: ignore[arg-type]
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A rule under attack, and the ``claimed`` attacks: those that its paper proves or measures that it withstands."""
+
+    name: str
+    words: str
+    claimed: tuple[str, ...] = ()
+
+
+ATTACKS = {
+    "sign_flip": "attack=sign_flip attack.scale=5",
+    "noise": "attack=noise",
+    "label_flip": "attack=label_flip",
+    "alie": "attack=alie",
+    "inner_product": "attack=inner_product attack.epsilon=0.5",
+    "inner_product, long": "attack=inner_product attack.epsilon=5",
+    "min_max": "attack=min_max",
+    "replacement": "attack=replacement",
+}
+BACKDOOR, PLAIN = "replacement", "fedavg"
+CRUDE = ("sign_flip", "noise", "label_flip")
+LATER = ("alie", "inner_product", "inner_product, long")
+RULES = (
+    Rule(name=PLAIN, words="strategy=fedavg strategy.weighting=uniform"),
+    Rule(
+        name="fedavg, norm_bounding",
+        words="strategy=fedavg strategy.weighting=uniform pipeline=norm_bounding",
+        claimed=(BACKDOOR,),
+    ),
+    Rule(name="median", words="strategy=median", claimed=CRUDE),
+    Rule(name="trimmed_mean", words="strategy=trimmed_mean", claimed=CRUDE),
+    Rule(name="krum", words="strategy=krum strategy.rule.byzantine=4", claimed=("sign_flip", "noise")),
+    Rule(name="multi_krum", words="strategy=multi_krum strategy.rule.byzantine=4", claimed=("sign_flip", "noise")),
+    Rule(name="bulyan", words="strategy=bulyan strategy.rule.byzantine=4", claimed=("sign_flip", "noise")),
+    Rule(name="geometric_median", words="strategy=geometric_median", claimed=CRUDE),
+    Rule(name="rfa", words="strategy=rfa", claimed=CRUDE),
+    Rule(name="centred_clipping", words="strategy=centred_clipping", claimed=CRUDE + LATER),
+    Rule(name="bucketing", words="strategy=bucketing", claimed=CRUDE + LATER),
+    Rule(name="median_of_means", words="strategy=median_of_means strategy.groups=15", claimed=CRUDE),
+    Rule(name="fltrust", words="strategy=fltrust task.root=100", claimed=("sign_flip", "label_flip", BACKDOOR)),
+)
+MANY = "task=./benchmarks/learning_task.py:Kept federation=inline clients=20 client.steps=10 client.lr=0.3"
+SPLITS = {"IID": "partition=iid", "Dirichlet 1.0": "partition=dirichlet partition.alpha=1.0"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Siege:
+    """Every rule under every attack, and without one, which is the attack of the empty name."""
+
+    rounds: int = 12
+    rules: tuple[Rule, ...] = RULES
+    splits: tuple[str, ...] = tuple(SPLITS)
+
+    def runs(self, rule: Rule, split: str, attack: str = "") -> list[str]:
+        """Return a rule's runs, one a seed."""
+        words = f"{MANY} {SPLITS[split]} {rule.words} {ATTACKS.get(attack, '')}"
+        words = f"{words} rounds={self.rounds} evaluation.every={self.rounds}"
+        return [line(f"{words} seed={seed} task.split={seed}") for seed in SEEDS]
+
+    def all(self) -> list[str]:
+        """Return all runs."""
+        cases = itertools.product(self.rules, self.splits, ("", *ATTACKS))
+        return [words for case in cases for words in self.runs(*case)]
