@@ -16,14 +16,7 @@ def unbatched(plan: Plan) -> str:
 
 def unattacked(name: str, end: Endpoint, forging: bool) -> str:
     """Return why an endpoint cannot be attacked, on updates where ``forging``, else on data; empty where it can."""
-    if not name.startswith(TRAIN):
-        return ""
-    if end.keep:
-        return (
-            f"attack: endpoint {name} keeps a client's work for later requests of its round, which attackers "
-            "cannot: choose another strategy, or attack=none."
-        )
-    if forging and DELTA not in end.pipeline.row.slices:
+    if name.startswith(TRAIN) and forging and DELTA not in end.pipeline.row.slices:
         return (
             f"attack: the rows of endpoint {name} have no channel {DELTA!r} that could be forged: choose an attack "
             "on data, such as label_flip, or attack=none."

@@ -17,6 +17,7 @@ from hansa.fedserver.policy import Wait
 from hansa.fedserver.records import Refusal, RoundRecord
 from hansa.fedserver.selection.there import Present
 from hansa.simulations.inline import Inline
+from hansa.strategies import Request
 from hansa.strategies.keys import from_seed
 from hansa.strategies.pipeline import Names
 
@@ -96,6 +97,14 @@ def coordinator(run: Run, federation: Federation | None = None) -> Coordinator:
         clock=time.perf_counter,
         watch=Told(),
     )
+
+
+def calls_of(playing: Coordinator, endpoint: str, names: Names, round: int = 1) -> Calls:
+    """Return a round's first request to some clients, about the model as it is now."""
+    record = RoundRecord(round=round, cohort=len(names))
+    request = Request(endpoint=endpoint, payload=dict(playing.state))
+    _, call = playing.exchange.open(request, record, playing.fitted)
+    return playing.exchange.to(call, names, record)
 
 
 def replayed(run: Run, log: deque[str]) -> Coordinator:

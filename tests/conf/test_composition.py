@@ -183,7 +183,7 @@ def test_tables_tell_what_is_known_of_a_few():
     robust = {name for name, table in tables.items() if not table["allowed"]["robust"]}
     assert {"median", "median_of_means", "rfa", "fltrust"} <= robust and not {"fedavg", "term", "scaffold"} & robust
     assert "a contrast of representations (MOON) cannot be batched" in tables["moon"]["places"]["vectorised"]
-    assert "which attackers cannot" in tables["fltrust"]["places"]["forging"]
+    assert "have no channel 'delta' that could be forged" in tables["fedasync"]["places"]["forging"]
     assert "give pipeline.bound.clip a norm for control" in tables["scaffold"]["pipelines"]["quantised"]
     assert "Krum with byzantine=1 needs 5 clients" in tables["krum"]["adding"]["sum"]
     assert "needs private tensors" in tables["fedper"]["tasks"]["all shared"]

@@ -39,7 +39,7 @@ from hansa.simulations.errors import AttackError, ClientFailed
 from hansa.simulations.poison import Success, classes, poisoned
 from hansa.strategies import Channel, Context, Endpoint, Spec
 from hansa.strategies import compose as pipeline
-from tests.places import coordinator, inline, run_of
+from tests.places import calls_of, coordinator, inline, run_of
 
 CTX = Context(round=3, public=b"public", own=b"own")
 MOMENT = Moment(ctx=CTX, names=("a", "b"), clients=10)
@@ -250,9 +250,7 @@ def test_a_state_that_was_not_counted_is_dropped():
     run, states = run_of("strategy=scaffold"), MemoryStates()
     bad = attacked(run, SignFlip(share=0.3), states)
     playing = coordinator(run, bad)
-    calls = playing.exchange._calls(
-        "train.scaffold", {**playing.state}, ("cleveland", "hungary"), (1, 0), playing.fitted
-    )
+    calls = calls_of(playing, "train.scaffold", ("cleveland", "hungary"))
     first = [list(bad.ask(calls, Wait()))[-1] for _ in range(2)]
     assert first[0].staged == first[1].staged == ["cleveland", "hungary"]
     assert np.array_equal(first[0].totals.sum_GD, first[1].totals.sum_GD)
@@ -263,8 +261,8 @@ def test_only_the_update_is_forged_and_only_in_training():
     run = run_of("strategy=fedavg")
     bad, good = attacked(run, SignFlip(share=0.3)), inline(run)
     playing = coordinator(run, good)
-    state, names = dict(playing.state), ("cleveland", "hungary")
-    calls = playing.exchange._calls("train.update", state, names, (1, 0), playing.fitted)
+    names = ("cleveland", "hungary")
+    calls = calls_of(playing, "train.update", names)
     honest = {reply.client: reply.row for reply in good.ask(calls, Wait())}
     part = list(bad.ask(calls, Wait()))[-1]
     end = run.job.endpoints["train.update"]
@@ -274,7 +272,7 @@ def test_only_the_update_is_forged_and_only_in_training():
     assert np.allclose(released.total("delta"), forged_P, atol=1e-9) and released.names == names
     for name in ("loss", "weight"):
         assert np.allclose(released.total(name), row[where[name]].sum(), rtol=1e-6)
-    evaluating = playing.exchange._calls("evaluate.model", state, names, (1, 1), playing.fitted)
+    evaluating = calls_of(playing, "evaluate.model", names)
     for one, other in zip(bad.ask(evaluating, Wait()), good.ask(evaluating, Wait()), strict=True):
         assert np.array_equal(one.row, other.row)
 
@@ -283,7 +281,7 @@ def test_attackers_alone_in_a_request_still_answer():
     run = run_of("strategy=median")
     bad = attacked(run, LabelFlip(share=0.3))
     playing = coordinator(run, bad)
-    calls = playing.exchange._calls("train.update", dict(playing.state), ("hungary",), (1, 0), playing.fitted)
+    calls = calls_of(playing, "train.update", ("hungary",))
     parts = list(bad.ask(calls, Wait()))
     assert [list(part.done) for part in parts] == [["hungary"], []] and parts[-1].totals.names == {"hungary"}
 
@@ -313,7 +311,7 @@ def broken(attack, who, debug=False):
     site = poisoned(engine.site, attack, who)
     bad = Attacked(inner=engine, site=site, attack=attack, attackers=frozenset(who), own=b"o", debug=debug)
     playing = coordinator(run, bad)
-    calls = playing.exchange._calls("train.update", dict(playing.state), ("a", "b", "c"), (1, 0), playing.fitted)
+    calls = calls_of(playing, "train.update", ("a", "b", "c"))
     return list(bad.ask(calls, Wait()))
 
 
@@ -337,10 +335,24 @@ def test_a_row_that_cannot_be_sent_is_told(monkeypatch):
     run = run_of()
     bad = attacked(run, SignFlip(share=0.3))
     playing = coordinator(run, bad)
-    calls = playing.exchange._calls("train.update", dict(playing.state), ("hungary",), (1, 0), playing.fitted)
+    calls = calls_of(playing, "train.update", ("hungary",))
     monkeypatch.setattr(Endpoint, "encode", fail)
     (*_, total) = bad.ask(calls, Wait())
     assert [one.why for one in total.refused] == ["train.update: ValueError: no way"]
+
+
+@pytest.mark.parametrize("attack", [SignFlip(share=0.3, scale=5.0), LabelFlip(share=0.3)])
+def test_an_attacker_is_one_in_every_request_of_a_round_that_keeps_work(attack):
+    """FLTrust asks the root first, and then all; attackers are told by how little they are trusted."""
+    run = run_of("strategy=fltrust", "strategy.root=cleveland", "rounds=2")
+    there = coordinator(run, attacked(run, attack))
+    (*_, record) = there.rounds()
+    honest = coordinator(run)
+    list(honest.rounds())
+    assert record.counted == 4 and not record.refused
+    assert not np.array_equal(there.parameters(), honest.parameters())
+    if isinstance(attack, SignFlip):
+        assert record.metrics["trusted"] < 3
 
 
 @pytest.mark.parametrize("scale", [1e9, 1e60])
@@ -354,8 +366,6 @@ def test_an_update_that_is_too_large_is_refused_as_anybodys_is(scale):
 def test_what_an_attack_cannot_do_is_refused_by_name():
     run = run_of()
     end = run.job.endpoints["train.update"]
-    with pytest.raises(AttackError, match=r"endpoint train\.update keeps a client's work for later requests"):
-        attacked(with_end(run, replace(end, keep=True)), LabelFlip())
     row = Spec(channels=(Channel(name="logits"),), cohort=end.pipeline.row.cohort)
     bare = with_end(run, replace(end, pipeline=pipeline(row, ())))
     with pytest.raises(

@@ -9,7 +9,7 @@ import pytest
 
 from hansa.fedserver.policy import Wait
 from hansa.simulations.inline import Inline
-from tests.places import HOSPITALS, coordinator, inline, run_of
+from tests.places import HOSPITALS, calls_of, coordinator, inline, run_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def test_only_those_who_are_asked_work_and_one_at_a_time():
     federation = inline(run)
     there = coordinator(run, federation)
     assert federation.population() == HOSPITALS
-    calls = there.exchange._calls("query.moments", {}, ("hungary",), (0, 0), None)
+    calls = calls_of(there, "query.moments", ("hungary",), round=0)
     replies = federation.ask(calls, Wait())
     assert not federation.site.work.data._kept, "nothing is read before a reply is wanted"
     assert [reply.client for reply in replies] == ["hungary"]
