@@ -78,7 +78,7 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
     problem = Problem(
         parameters=work.layout.size("shared"),
         cohort=cohort,
-        training=traits(task, local),
+        training=traits(task, local, work.model),
         private=work.layout.size("private"),
         metrics=channels(task),
         buffers=work.layout.buffers,
@@ -95,6 +95,7 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
         task=choices["task"],
         strategy_name=choices["strategy"],
         strategy=strategy,
+        problem=problem,
         endpoints=endpoints,
         layout=work.layout,
         tensors={name: tensor.copy() for name, tensor in tensors(work.model).items()},

@@ -10,7 +10,7 @@ from hansa.fedserver.policy import CohortPolicy
 from hansa.fedserver.selection.selection import Selection
 from hansa.fedserver.target import Target
 from hansa.fedtasks import Metric, Query
-from hansa.strategies import Endpoint, Evaluation, Layout, Question, Strategy
+from hansa.strategies import Endpoint, Evaluation, Layout, Problem, Question, Strategy
 from hansa.strategies.types import Array
 
 
@@ -18,13 +18,15 @@ from hansa.strategies.types import Array
 class Job:
     """A run: what is learnt (strategy, endpoints, model), how often, and how results are read.
 
-    ``tensors`` is the initial model. ``questions`` are asked once before round 1, each with the query that turns its
-    answer into fitted tensors. ``evaluate_every`` is in rounds, 0 for never. What it takes to reach ``target`` is told.
+    ``endpoints`` are the strategy's of ``problem``, and others. ``tensors`` is the initial model. ``questions`` are
+    asked once before round 1, each with the query that turns its answer into fitted tensors. ``evaluate_every`` is in
+    rounds, 0 for never. What it takes to reach ``target`` is told.
     """
 
     task: str
     strategy_name: str
     strategy: Strategy
+    problem: Problem
     endpoints: Mapping[str, Endpoint]
     layout: Layout
     tensors: Mapping[str, Array]

@@ -45,7 +45,8 @@ class FedCM:
         m <- - sum_S (y_i - x) / sum_S (K_i eta)
         x <- x + lr / |S| sum_S (y_i - x).
 
-    Where all take the same number of steps this is the paper's, whose server rate is lr K eta. Clients keep nothing.
+    Where all take the same number of steps this is the paper's, whose server rate is lr K eta. Where nobody takes a
+    step, as at a learning rate of 0, m stays. Clients keep nothing.
     """
 
     alpha: float = 0.1
@@ -76,5 +77,6 @@ class FedCM:
     def round(self, state: State, now: Round) -> Flow:
         released = yield Request(endpoint=TRAIN, payload=state)
         model_P = state["model"] + self.lr * released.mean("delta", "count")
-        momentum_P = -released.mean("delta", "travel")
+        moving = released.total("travel") > 0
+        momentum_P = -released.mean("delta", "travel") if moving else state["momentum"]
         return {"model": model_P, "momentum": momentum_P}, {"train_loss": float(released.mean("loss", "count"))}

@@ -307,8 +307,9 @@ def test_a_training_of_ones_own():
     got = train(work(Own()))
     assert np.ptp(got.delta_BP[0, :6]) < 1e-6 and got.delta_BP[0, 0] > 0 and got.travel_B.tolist() == [0, 0]
     assert np.isfinite(got.loss_B).all() and train(work(Told())).loss_B.tolist() == [7, 7]
-    assert traits(Own(), Local()) == set() and traits(Plain(), Local()) == {"corrects", "sgd"}
-    assert traits(Plain(), Local(momentum=0.5)) == {"corrects"}
+    model = Plain().model()
+    assert traits(Own(), Local(), model) == set() and traits(Plain(), Local(), nn.Flatten()) == {"corrects", "sgd"}
+    assert traits(Plain(), Local(momentum=0.5), model) == {"corrects", "contrasts"}
 
 
 class Rows(Dataset):

@@ -91,7 +91,7 @@ def test_pfedme_moves_the_local_model_towards_its_own_ones():
 def test_ifca_moves_each_model_by_the_clients_that_it_suits():
     played = play(Ifca(spread=2.0), WORLD, 3)
     for step in played.steps:
-        models = step.before["models"].astype(float)
+        models = step.asked[0][0].payload["models"].astype(float)
         losses = [(A_N1 / 2 * (m - T_NP) ** 2).sum(1) for m in models]
         best = np.argmin(losses, axis=0)
         after = [descend(np.repeat(m[None], 3, axis=0), lambda y: A_N1 * (y - T_NP)) for m in models]
