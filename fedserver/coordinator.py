@@ -15,7 +15,7 @@ from hansa.fedserver.job import Job
 from hansa.fedserver.records import RoundRecord, Values, Watcher
 from hansa.fedserver.selection.selection import POISSON, Draw, Memory, Sampling, Seen
 from hansa.fedserver.selection.there import Present
-from hansa.strategies import Cohort, CompositionError, Released, Request, Round, RoundLost, State
+from hansa.strategies import Cohort, Released, Request, Round, RoundLost, State
 from hansa.strategies.keys import from_seed
 from hansa.strategies.losses import by_client
 from hansa.strategies.pipeline import Names
@@ -104,16 +104,9 @@ class Coordinator:
             raise RunFailed(
                 f"{clients} clients are more than one sum may hold (cohort.max={policy.max}): raise cohort.max{other}."
             )
-        self._check_strategy(policy.expected(clients))
-
-    def _check_strategy(self, cohort: int) -> None:
-        """Refuse what the strategy cannot learn from, now that it is known who is there."""
-        numbers, names = self.job.problem.cohort, self.federation.population() if self.names is None else self.names
-        known = replace(self.job.problem, cohort=replace(numbers, expected=cohort), names=names)
-        try:
-            self.job.strategy.endpoints(known)
-        except CompositionError as error:
-            raise TooFewClients(str(error)) from None
+        names = self.federation.population() if self.names is None else self.names
+        if (why := self.job.refusal(policy.expected(clients), names)) is not None:
+            raise TooFewClients(why)
 
     def _ask_questions(self) -> RoundRecord:
         names, start = self.federation.population(), self.clock()

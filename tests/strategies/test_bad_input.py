@@ -148,6 +148,7 @@ def test_representations_need_a_linear_layer():
 @every_strategy
 def test_fewer_clients_than_a_round_needs_are_refused_before_it(strategy):
     run, least = odd(strategy), LEAST.get(strategy, 1)
+    assert run.job.least() == least
     if least > 1:
         words = f"needs {least} clients .* and there are {least - 1}: lower .*have more clients"
         with pytest.raises(TooFewClients, match=words):
