@@ -70,6 +70,11 @@ def test_clients_whose_data_are_not_finite_are_left_out_and_named(strategy):
     assert all(np.array_equal(value, without.state[name]) for name, value in there.state.items())
 
 
+def test_a_trusted_client_whose_data_are_not_finite_loses_the_round():
+    with pytest.raises(RunFailed, match="missing c3: channel 'delta' holds nan"):
+        carried_out(odd("fltrust", "task.broken=true", "strategy.root=c3"))
+
+
 @every_strategy
 def test_where_nobody_has_examples_the_round_is_lost_or_nothing_moves(strategy):
     run = odd(strategy, "task.examples=0")
