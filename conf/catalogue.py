@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 
 import yaml
@@ -12,9 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 from hansa.conf.components import installed
+from hansa.conf.composition import composition
 from hansa.conf.errors import UnknownSetting
-from hansa.conf.facts import Facts, flat, told, written
+from hansa.conf.facts import Facts, flat, strategies
+from hansa.conf.pages import composed, told, works, written
 from hansa.conf.parts import GROUPS
+
+STRATEGY = ("choice", "what it is", "paper", "keeps", "goes with")
+WIDTHS = {"paper": 15, "keeps": 18, "goes with": 16}
+GOES_WITH = (
+    "keeps: what the coordinator keeps beside the model, and what a client does.\n"
+    "goes with: what its sums allow; masks and noise are not part of Hansa yet.\n"
+    "hansa strategies NAME tells all settings of one, what else it goes with, and why not."
+)
 
 
 def main(words: Sequence[str]) -> None:
@@ -23,13 +33,31 @@ def main(words: Sequence[str]) -> None:
     if words:
         _show(console, words)
         return
+    _print(console, "strategy", STRATEGY, _strategies())
+    console.print(GOES_WITH, "", markup=False, highlight=False)
     for group in GROUPS:
-        table = Table(title=f"{group}=...", title_justify="left", show_lines=False, box=None, pad_edge=False)
-        for column in ("choice", "what it is", "settings"):
-            table.add_column(column, overflow="fold")
-        for row in rows(group):
-            table.add_row(*row)
-        console.print(table, "")
+        if group != "strategy":
+            _print(console, group, ("choice", "what it is", "settings"), rows(group))
+
+
+def _print(console: Console, group: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+    table = Table(title=f"{group}=...", title_justify="left", show_lines=False, box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", max_width=WIDTHS.get(column))
+    for line in lines:
+        table.add_row(*map(Text, line))
+    console.print(table, "")
+
+
+def _strategies() -> Iterator[tuple[str, ...]]:
+    """Yield what a line says of a strategy; those of installed packages are not taken apart."""
+    for fact in strategies():
+        states = {"coordinator": fact.server_state, "client": fact.client_state}
+        keeps = "; ".join(f"{who}: {', '.join(names)}" for who, names in states.items() if names)
+        about, goes = fact.about.replace(f" ({fact.cited})", ""), works(composition(fact)["allowed"])
+        yield fact.name, about, fact.cited, keeps or "-", ", ".join(goes) or "-"
+    for name, about, _ in _installed():
+        yield name, about, "", "", ""
 
 
 def _show(console: Console, words: Sequence[str]) -> None:
@@ -43,12 +71,25 @@ def _show(console: Console, words: Sequence[str]) -> None:
         console.print(f"strategy={words[0]}: {known[words[0]]}")
         return
     fact = Facts(words[0])
-    console.print(f"[bold]strategy={fact.name}[/]: {fact.about}\n", highlight=False)
-    console.print(fact.equations + "\n", markup=False, highlight=False)
+    console.print(Text.assemble((f"strategy={fact.name}", "bold"), f": {fact.about}\n"))
+    console.print(reflowed(fact.equations) + "\n", markup=False, highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in [*told(fact), *((f"strategy.{name}", written(value)) for name, value in fact.settings.items())]:
-        table.add_row(name, Text(value))
+    settings = [(f"strategy.{name}", written(value)) for name, value in fact.settings.items()]
+    for lines in (told(fact), settings, composed(fact)):
+        for name, value in lines:
+            table.add_row(Text(name), Text(value))
+        table.add_row()
     console.print(table)
+
+
+def reflowed(text: str) -> str:
+    """Join the lines of each paragraph, so that a terminal breaks them where it ends; equations stay as they are.
+
+    >>> reflowed("one\\ntwo\\n\\n    a\\n    b")
+    'one two\\n\\n    a\\n    b'
+    """
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(part if part.startswith(" ") else " ".join(part.split()) for part in paragraphs)
 
 
 def rows(group: str) -> Iterator[tuple[str, str, str]]:
@@ -60,5 +101,9 @@ def rows(group: str) -> Iterator[tuple[str, str, str]]:
             settings.pop("defaults", None)
             yield file.name.removesuffix(".yaml"), about, ", ".join(settings)
     if group == "strategy":
-        for name, point in installed().items():
-            yield name, f"of an installed package ({point.value})", ""
+        yield from _installed()
+
+
+def _installed() -> Iterator[tuple[str, str, str]]:
+    for name, point in installed().items():
+        yield name, f"of an installed package ({point.value})", ""

@@ -21,6 +21,7 @@ from hansa.fedclient.errors import OWN
 
 BUILT_IN = (
     "hansa.fedclient.Local",
+    "hansa.fedserver.Asynchronous",
     "hansa.fedserver.CohortPolicy",
     "hansa.fedserver.selection.ByTag",
     "hansa.fedserver.selection.Oort",
@@ -64,6 +65,7 @@ BUILT_IN = (
     "hansa.strategies.Ditto",
     "hansa.strategies.FedAdagrad",
     "hansa.strategies.FedAdam",
+    "hansa.strategies.FedAsync",
     "hansa.strategies.FedAvg",
     "hansa.strategies.FedAvgM",
     "hansa.strategies.FedCM",

@@ -1,11 +1,12 @@
-"""What is to be known of a strategy, read off its code: paper, state, requests, and what it composes with."""
+"""What is to be known of a strategy, read off its code: paper, equations, settings, state and requests."""
 
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
 from typing import Any
@@ -13,15 +14,28 @@ from typing import Any
 import yaml
 
 from hansa.conf.components import build
-from hansa.strategies import Bound, Cohort, CompositionError, Endpoint, Quantise, Strategy, Transform
+from hansa.strategies import WEIGHT, Bound, Cohort, Context, Endpoint, Plan, Strategy, Trained, Transform
 from hansa.strategies.laws import Quadratic, play
+from hansa.strategies.pipeline import Names
 from hansa.strategies.questions import PERSONAL
-from hansa.strategies.work import PRIVATE
+from hansa.strategies.types import Array
+from hansa.strategies.work import PLAIN, PRIVATE
 
 CLIENTS = 12
 """How many take part in the rounds that are played to see what a strategy does."""
 WORLD = Quadratic.of(clients=CLIENTS, personal=2)
 COHORT = Cohort(expected=CLIENTS, max=CLIENTS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched(Quadratic):
+    """A world that remembers the plans of all training."""
+
+    plans: list[Plan] = field(default_factory=list)
+
+    def train(self, model: Array, private_BQ: Array, names: Names, ctx: Context, plan: Plan = PLAIN) -> Trained:
+        self.plans.append(plan)
+        return super().train(model, private_BQ, names, ctx, plan)
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,11 @@ class Facts:
         """The first paragraph of the file of its rule, where it has one, or of its own."""
         paragraph = inspect.cleandoc(sys.modules[self._kinds[-1].__module__].__doc__ or "").partition("\n\n")[0]
         return " ".join(paragraph.split())
+
+    @property
+    def cited(self) -> str:
+        """Authors and year of what it is, or else of its paper."""
+        return next(iter(re.findall(r"\(([^()]+? \d{4})\b", f"{self.about} {self.paper}")), "")
 
     @property
     def equations(self) -> str:
@@ -79,16 +98,22 @@ class Facts:
         return PERSONAL in self._endpoints
 
     @cached_property
-    def quantised(self) -> str:
-        """Why it cannot be sent as integers; empty where it can."""
-        channels = {channel.name for end in self._trained for channel in end.pipeline.row.channels}
-        try:
-            self._built((Bound(clip=dict.fromkeys(sorted(channels - {"weight"}), 1.0)), Quantise())).endpoints(
-                WORLD.problem(COHORT)
-            )
-        except CompositionError as refused:
-            return str(refused)
-        return ""
+    def channels(self) -> list[str]:
+        """What is in the rows of its training and can be clipped."""
+        return sorted({channel.name for end in self._trained for channel in end.pipeline.row.channels} - {WEIGHT.name})
+
+    @cached_property
+    def plans(self) -> list[Plan]:
+        """How local training goes in the first round."""
+        world = Watched(**vars(WORLD))
+        play(self._built(), world, 1)
+        return world.plans
+
+    def endpoints(self, pipeline: tuple[Transform, ...] = (Bound(),), **changes: Any) -> Mapping[str, Endpoint]:
+        """Build its endpoints, with ``changes`` of its settings or of the problem; raises CompositionError."""
+        problem = WORLD.problem(COHORT)
+        others = {name: changes.pop(name) for name in tuple(changes) if name in vars(problem)}
+        return self._built(pipeline, **changes).endpoints(replace(problem, **others))
 
     @cached_property
     def _text(self) -> str:
@@ -98,8 +123,8 @@ class Facts:
     def _values(self) -> dict[str, Any]:
         return dict(yaml.safe_load(self._text))
 
-    def _built(self, pipeline: tuple[Transform, ...] = (Bound(),)) -> Strategy:
-        values = self._values | ({"root": WORLD.names[0]} if "root" in self._values else {})
+    def _built(self, pipeline: tuple[Transform, ...] = (Bound(),), **settings: Any) -> Strategy:
+        values = self._values | ({"root": WORLD.names[0]} if "root" in self._values else {}) | settings
         made: Strategy = build("strategy", values, pipeline=pipeline)
         return made
 
@@ -112,7 +137,7 @@ class Facts:
 
     @cached_property
     def _endpoints(self) -> dict[str, Endpoint]:
-        return dict(self._built().endpoints(WORLD.problem(COHORT)))
+        return dict(self.endpoints())
 
     @property
     def _trained(self) -> list[Endpoint]:
@@ -133,58 +158,3 @@ def strategies() -> Iterator[Facts]:
     for file in sorted(files("hansa.conf").joinpath("strategy").iterdir(), key=lambda file: file.name):
         if file.name.endswith(".yaml"):
             yield Facts(file.name.removesuffix(".yaml"))
-
-
-def told(fact: Facts) -> list[tuple[str, str]]:
-    """Say in words what a strategy keeps, asks and composes with."""
-    return [
-        ("paper", fact.paper),
-        ("the coordinator keeps", ", ".join(["model", *fact.server_state])),
-        ("a client keeps", ", ".join(fact.client_state) or "nothing, but private tensors where the model has some"),
-        ("requests a round", str(fact.requests)),
-        ("answers are added as", ADDS[fact.adds]),
-        ("pipeline=quantised", fact.quantised or "works"),
-        ("evaluation", "of the common model, and of each client's own" if fact.own_models else "of the common model"),
-    ]
-
-
-ADDS = {
-    "sum": "one sum, in the memory of one row",
-    "groups": "a sum for each group",
-    "rows": "rows: one a client stays in memory, and the coordinator sees each",
-}
-
-
-def page() -> str:
-    """Write docs/algorithms.md."""
-    all_of_them = list(strategies())
-    rows = [
-        f"| [`{fact.name}`](#{fact.name}) | {fact.about} | {', '.join(fact.server_state) or '-'} | "
-        f"{', '.join(fact.client_state) or '-'} | {fact.adds} | {'no' if fact.quantised else 'yes'} |"
-        for fact in all_of_them
-    ]
-    table = [
-        "| strategy | what it is | coordinator keeps | a client keeps | adds | 16 bits |",
-        "|---|---|---|---|---|---|",
-    ]
-    return "\n".join([HEAD, *table, *rows, "", *(_section(fact) for fact in all_of_them)])
-
-
-HEAD = """# The algorithms
-
-This page is made from the code by `python docs/algorithms.py`; `hansa strategies NAME` shows the same of one. *Adds* is
-how clients' answers are put together: a sum needs the memory of one answer, rows that of all. *16 bits* is
-`pipeline=quantised`.
-"""
-
-
-def _section(fact: Facts) -> str:
-    settings = [f"| `strategy.{name}` | `{written(value)}` |" for name, value in fact.settings.items()]
-    lines = [f"- {name}: {value}" for name, value in told(fact)]
-    table = ["", "| setting | default |", "|---|---|", *settings] if settings else []
-    return "\n".join([f"## {fact.name}", "", "```text", fact.equations, "```", "", *lines, *table, ""])
-
-
-def written(value: Any) -> str:
-    """Write a default as YAML has it."""
-    return yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()

@@ -20,6 +20,6 @@ SITE = frozenset(
 
 OPERATION = frozenset(
     {"rounds", "cohort.min", "cohort.deadline", "evaluation.every", "evaluation.to", "lost_rounds", "coordinator_key"}
-    | {"cohort.quorum", "cohort.late", "start_with", "start_within", "target"}
+    | {"cohort.quorum", "start_with", "start_within", "target"}
 )
 """Settings that may change when a run goes on."""

@@ -18,14 +18,15 @@ from hansa.conf.target import target
 from hansa.fedclient.site import Site
 from hansa.fedclient.state import States
 from hansa.fedclient.torch_work import Measure, TorchWork, traits
+from hansa.fedserver.asynchronous import Asynchronous, unbuffered
 from hansa.fedserver.job import Job
-from hansa.fedserver.policy import CohortPolicy
-from hansa.fedserver.selection import Selection
+from hansa.fedserver.policy import CohortPolicy, Policy
+from hansa.fedserver.selection import Selection, Uniform
 from hansa.fedtasks import Task
 from hansa.fedtasks.evaluation import channels
 from hansa.fedtasks.model import tensors
 from hansa.fedtasks.partitions import Iid
-from hansa.strategies import Bound, Cohort, Endpoint, Evaluation, Problem, Question
+from hansa.strategies import Bound, Cohort, Endpoint, Evaluation, Problem, Question, Strategy
 from hansa.strategies.keys import from_seed
 from hansa.strategies.losses import LOSSES, losses_endpoint
 from hansa.strategies.types import Array
@@ -65,31 +66,20 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
     values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     task = checked_task(values, choices)
     local = build("client", values["client"])
-    policy: CohortPolicy = build("cohort", values["cohort"])
-    transforms = tuple(build(f"pipeline.{name}", part) for name, part in values["pipeline"].items())
-    strategy = build("strategy", values["strategy"], pipeline=transforms)
-    if transforms != (Bound(),) and "pipeline" not in fields(type(strategy)):
-        raise WrongValue(
-            f"strategy {choices['strategy']} has no field 'pipeline', so that the settings of pipeline would do "
-            "nothing: add 'pipeline: tuple[Transform, ...] = (Bound(),)' to it, or leave them as they are."
-        )
+    policy: Policy = build("cohort", values["cohort"])
+    strategy = _strategy(values, choices)
     work = TorchWork(task, local, values["seed"], values["private"])
-    cohort = Cohort(expected=policy.size or policy.max, max=policy.max, min=policy.min)
-    problem = Problem(
-        parameters=work.layout.size("shared"),
-        cohort=cohort,
-        training=traits(task, local, work.model),
-        private=work.layout.size("private"),
-        metrics=channels(task),
-        buffers=work.layout.buffers,
-    )
     questions = [(Question(query=query.name, channels=query.channels()), query) for query in task.queries]
     evaluation = _evaluation(values["evaluation"], task)
-    endpoints = {**strategy.endpoints(problem), **evaluation.endpoints(cohort)}
+    problem = _problem(work, policy)
+    learning = strategy.endpoints(problem)
+    if isinstance(policy, Asynchronous) and (why := unbuffered(learning, policy.decay)):
+        raise WrongValue(why)
+    endpoints = {**learning, **evaluation.endpoints(problem.cohort)}
     for question, _ in questions:
-        endpoints |= question.endpoints(cohort)
+        endpoints |= question.endpoints(problem.cohort)
     selection = _selection(values["selection"], policy, endpoints)
-    endpoints |= losses_endpoint(cohort) if selection.asks else {}
+    endpoints |= losses_endpoint(problem.cohort) if selection.asks else {}
     settings = learning_settings(config)
     job = Job(
         task=choices["task"],
@@ -113,6 +103,30 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
         digest=digest(settings),
     )
     return Run(job, work)
+
+
+def _strategy(values: Mapping[str, Any], choices: Mapping[str, str]) -> Strategy:
+    """Build the strategy with its pipeline; refuse a pipeline that it would not look at."""
+    transforms = tuple(build(f"pipeline.{name}", part) for name, part in values["pipeline"].items())
+    strategy: Strategy = build("strategy", values["strategy"], pipeline=transforms)
+    if transforms != (Bound(),) and "pipeline" not in fields(type(strategy)):
+        raise WrongValue(
+            f"strategy {choices['strategy']} has no field 'pipeline', so that the settings of pipeline would do "
+            "nothing: add 'pipeline: tuple[Transform, ...] = (Bound(),)' to it, or leave them as they are."
+        )
+    return strategy
+
+
+def _problem(work: TorchWork, policy: Policy) -> Problem:
+    """Say what the strategy's endpoints are built from."""
+    return Problem(
+        parameters=work.layout.size("shared"),
+        cohort=Cohort(expected=policy.planned, max=policy.max, min=policy.min),
+        training=traits(work.task, work.settings, work.model),
+        private=work.layout.size("private"),
+        metrics=channels(work.task),
+        buffers=work.layout.buffers,
+    )
 
 
 def _check_names(values: Mapping[str, Any]) -> None:
@@ -142,10 +156,13 @@ def checked_task(values: Mapping[str, Any], choices: Mapping[str, str]) -> Task:
     return task
 
 
-def _selection(values: Mapping[str, Any], policy: CohortPolicy, endpoints: Mapping[str, Endpoint]) -> Selection:
+def _selection(values: Mapping[str, Any], policy: Policy, endpoints: Mapping[str, Endpoint]) -> Selection:
     """Build the selection; refuse what would never learn a client's loss, and a query that has its name."""
     selection: Selection = build("selection", values)
-    selection.check(policy)
+    if isinstance(policy, CohortPolicy):
+        selection.check(policy)
+    elif not isinstance(selection, Uniform):
+        raise WrongValue("selection: with cohort=asynchronous who is idle is drawn uniformly: leave selection=uniform.")
     if selection.asks and LOSSES in endpoints:
         raise WrongValue(f"the task has a query of the name {LOSSES!r}, by which losses are asked for: rename it.")
     rows = [end for end in endpoints.values() if end.aggregator.groups == 0 and "loss" in end.pipeline.row.slices]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from hansa.fedclient.torch_work import TorchWork
 from hansa.fedlink.messages import SETTLE, Call, Failure, Reply, Settings
 from hansa.strategies import Context, Endpoint
 from hansa.strategies.pipeline import Names
+from hansa.strategies.strategy import keeper
 from hansa.strategies.types import Array
 
 
@@ -133,7 +135,7 @@ class Site:
         """Do the work, or reuse what this round's earlier request kept of it."""
         if not end.keep:
             return end.run(self.work, call.payload, before, (client,), ctx)
-        slot = kept_slot(end)
+        slot = kept_slot(self.endpoints, call.endpoint)
         kept = self.states.read(call.run, client, slot)
         if kept is None or kept.tag[0] != call.round:
             rows_BD, after = end.run(self.work, call.payload, before, (client,), ctx)
@@ -142,6 +144,6 @@ class Site:
         return kept.states["row"], {name: value for name, value in kept.states.items() if name != "row"}
 
 
-def kept_slot(end: Endpoint) -> str:
+def kept_slot(endpoints: Mapping[str, Endpoint], name: str) -> str:
     """Return where a client keeps its row of an endpoint's work for a round."""
-    return f"{KEPT}.{type(end.work).__name__}"
+    return f"{KEPT}.{quote(keeper(endpoints, name), safe='')}"

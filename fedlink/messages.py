@@ -42,11 +42,20 @@ class Call:
 
 @dataclass(frozen=True)
 class Calls(Mapping[str, Call]):
-    """One request to many clients: ``call`` to each of the names, with the request that ``counted`` it last."""
+    """One request to many clients: ``call`` to each of the names, with the request that ``counted`` it last.
+
+    Their answers enter the total multiplied by ``fade``, in the channels that fade.
+    """
 
     call: Call
     names: Sequence[str]
     counted: Mapping[str, Tag]
+    fade: float = 1.0
+
+    def to(self, names: Sequence[str], fade: float | None = None) -> Calls:
+        """Return the calls to some of the names, sorted."""
+        counted = {name: self.counted[name] for name in names if name in self.counted}
+        return Calls(self.call, names, counted, self.fade if fade is None else fade)
 
     def __getitem__(self, name: str) -> Call:
         if name not in self._asked:

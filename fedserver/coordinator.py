@@ -8,10 +8,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from hansa.fedserver.asynchronous import TRAIN, Asynchronous
 from hansa.fedserver.errors import RunFailed, TooFewClients
 from hansa.fedserver.exchange import Exchange
-from hansa.fedserver.federation import Drawing, Federation
+from hansa.fedserver.federation import Drawing, Federation, Standing
+from hansa.fedserver.flight import Flight
 from hansa.fedserver.job import Job
+from hansa.fedserver.policy import CohortPolicy
 from hansa.fedserver.records import RoundRecord, Values, Watcher
 from hansa.fedserver.selection.selection import POISSON, Draw, Memory, Sampling, Seen
 from hansa.fedserver.selection.there import Present
@@ -47,6 +50,7 @@ class Coordinator:
     state: State = field(init=False)
     fitted: Array = field(init=False)
     exchange: Exchange = field(init=False)
+    flight: Flight | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         lay, tensors = self.job.layout, self.job.tensors
@@ -61,6 +65,8 @@ class Coordinator:
             own=self.own,
             watch=self.watch,
         )
+        if isinstance(policy := self.job.cohort, Asynchronous):
+            self.flight = Flight(exchange=self.exchange, federation=_standing(self.federation), policy=policy)
 
     def rounds(self) -> Iterator[RoundRecord]:
         """Carry out the run, round by round.
@@ -79,6 +85,8 @@ class Coordinator:
             if lost == min(self.job.lost_rounds, self.job.rounds):
                 rounds = "the only round was" if lost == 1 else f"{lost} rounds in a row were"
                 raise RunFailed(f"{rounds} lost; the last: {record.lost}")
+        if self.flight:
+            self.flight.stop()
         self.exchange.settle(self.job.rounds + 1)
 
     def tensors(self) -> dict[str, Array]:
@@ -93,13 +101,15 @@ class Coordinator:
 
     def _check(self, clients: int) -> None:
         policy = self.job.cohort
-        if clients < (least := max(policy.min, policy.size or 1)):
+        if clients < policy.needed:
+            numbers = "cohort.buffer" if self.flight else "cohort.min"
             raise TooFewClients(
-                f"{clients} clients are there and a round needs {least}: "
-                "start more clients, or lower cohort.min and cohort.size."
+                f"{clients} clients are there and a round needs {policy.needed}: "
+                f"start more clients, or lower {numbers} and cohort.size."
             )
         evaluates_all = self.job.evaluate_every > 0 and self.job.evaluation.to == "everyone"
-        if clients > policy.max and (policy.size is None or self.job.questions or evaluates_all):
+        everyone = policy.size is None and not self.flight
+        if clients > policy.max and (everyone or self.job.questions or evaluates_all):
             other = "" if self.job.questions else ", or set cohort.size and evaluation.to=cohort"
             raise RunFailed(
                 f"{clients} clients are more than one sum may hold (cohort.max={policy.max}): raise cohort.max{other}."
@@ -138,9 +148,7 @@ class Coordinator:
         record = RoundRecord(round=number, cohort=0)
         counted = dict(self.exchange.counted)
         try:
-            names, population = self._cohort(record)
-            record.cohort = len(names)
-            self._learn(record, names, population)
+            names = self._asynchronously(record) if self.flight else self._in_step(record)
         except RoundLost as lost:
             record.lost = str(lost)
             self.exchange.forget(counted)
@@ -149,14 +157,36 @@ class Coordinator:
         record.seconds = self.clock() - start
         return record
 
+    def _in_step(self, record: RoundRecord) -> Names:
+        """Draw a cohort and learn from it; return it."""
+        names, population = self._cohort(record)
+        record.cohort = len(names)
+        if len(names) < self.job.cohort.min:
+            raise RoundLost(
+                f"only {len(names)} clients could be drawn and cohort.min={self.job.cohort.min}: start more clients."
+            )
+        varies = self.sampling is not None and self.sampling.scheme == POISSON
+        counted = self._learn(record, names, population, self.job.cohort.max if varies else len(names))
+        if self.job.selection.learns:
+            there = frozenset(counted)
+            for name in names:
+                took_part = {"round": record.round} if name in there else {}
+                self._see(name, seconds=self.exchange.pace.training(name), **took_part)
+        return names
+
+    def _asynchronously(self, record: RoundRecord) -> Names:
+        """Learn from the next answers of all who are at work; return whose they are."""
+        return self._learn(record, (), self._clients(), 0)
+
     def _cohort(self, record: RoundRecord) -> tuple[Names, int]:
         """Draw a round's cohort; return it, and how many clients there are."""
-        selection, federation = self.job.selection, self.federation
+        selection, policy, federation = self.job.selection, self.job.cohort, self.federation
+        assert isinstance(policy, CohortPolicy)
         there = federation.there() if isinstance(federation, Drawing) else Present(federation.population())
         draw = Draw(
             ctx=self.exchange.context(record.round),
             there=there,
-            cohort=self.job.cohort,
+            cohort=policy,
             payload={"model": self.state["model"]},
             seen=self.seen,
         )
@@ -168,23 +198,15 @@ class Coordinator:
         federation = self.federation
         return federation.clients() if isinstance(federation, Drawing) else len(federation.population())
 
-    def _learn(self, record: RoundRecord, names: Names, population: int) -> None:
+    def _learn(self, record: RoundRecord, names: Names, population: int, most: int) -> Names:
+        """Play the strategy's round with a cohort of so many at most; return who was counted."""
         policy = self.job.cohort
-        if len(names) < policy.min:
-            raise RoundLost(
-                f"only {len(names)} clients could be drawn and cohort.min={policy.min}: start more clients."
-            )
-        varies = self.sampling is not None and self.sampling.scheme == POISSON
-        expected = policy.expected(policy.max if varies else len(names))
-        cohort = Cohort(expected=expected, max=policy.max, min=policy.min)
+        cohort = Cohort(expected=policy.expected(most), max=policy.max, min=policy.min)
         now = Round(number=record.round, population=population, cohort=cohort, buffers=self.job.layout.buffers)
         (self.state, metrics), counted = self._play(self.job.strategy.round(dict(self.state), now), record, names)
-        record.counted, record.metrics = len(counted), dict(metrics)
-        if self.job.selection.learns:
-            there = frozenset(counted)
-            for name in names:
-                took_part = {"round": record.round} if name in there else {}
-                self._see(name, seconds=self.exchange.pace.training(name), **took_part)
+        record.counted = len(counted)
+        record.metrics.update(metrics)
+        return counted
 
     def evaluates(self, number: int) -> bool:
         """Whether the model is evaluated after this round."""
@@ -193,18 +215,21 @@ class Coordinator:
 
     def _evaluate(self, record: RoundRecord, names: Names) -> None:
         try:
-            released, _ = self._play(self.job.evaluation.round(self.state), record, names)
+            self._evaluate_there(record, names)
         except RoundLost:
             record.metrics["loss"] = None
-            return
+        if self.server_sums is not None:
+            values = self._values(self.server_sums(self.state["model"], self.fitted))
+            record.metrics |= {f"server_{name}": value for name, value in values.items()}
+
+    def _evaluate_there(self, record: RoundRecord, names: Names) -> None:
+        """Evaluate where the clients are."""
+        released, _ = self._play(self.job.evaluation.round(self.state), record, names)
         record.metrics |= self._values(_totals(released))
         record.metrics |= self._personal(record, names)
         if self.job.evaluation.by_client:
             for name, group in zip(released.names, np.flatnonzero(released.count_G), strict=True):
                 record.clients[name] = self._values({channel: s[group] for channel, s in released.sums.items()})
-        if self.server_sums is not None:
-            values = self._values(self.server_sums(self.state["model"], self.fitted))
-            record.metrics |= {f"server_{name}": value for name, value in values.items()}
 
     def _personal(self, record: RoundRecord, names: Names) -> Values:
         """Evaluate what each client makes of the model, where the strategy has that."""
@@ -234,8 +259,7 @@ class Coordinator:
             request = next(flow)
             while True:
                 try:
-                    asked = self._addressed(request, names, counted)
-                    released = self.exchange.answer(request, record, asked, self.fitted)
+                    released = self._answer(request, record, names, counted)
                 except RoundLost as lost:  # a flow may know what to do without an answer
                     request = flow.throw(lost)
                     continue
@@ -244,6 +268,11 @@ class Coordinator:
                 request = flow.send(released)
         except StopIteration as done:
             return done.value, counted
+
+    def _answer(self, request: Request, record: RoundRecord, names: Names, counted: Names) -> Released:
+        if self.flight and request.endpoint.startswith(TRAIN):
+            return self.flight.answer(request, record, self.fitted)
+        return self.exchange.answer(request, record, self._addressed(request, names, counted), self.fitted)
 
     def _hear(self, request: Request, released: Released) -> None:
         """Keep what clients told of their losses, where rows tell it of each client and the selection wants to know."""
@@ -257,8 +286,19 @@ class Coordinator:
 
     def _addressed(self, request: Request, names: Names, counted: Names) -> Names:
         if request.to == "everyone":
-            return self.federation.population()
+            names = self.federation.population()
+            return self.flight.free(names) if self.flight else names
         return {"cohort": names, "counted": counted}[request.to] if isinstance(request.to, str) else request.to
+
+
+def _standing(federation: Federation) -> Standing:
+    """Return a federation whose clients stay at work; raises RunFailed for one that cannot let them."""
+    if not isinstance(federation, Standing):
+        raise RunFailed(
+            "cohort=asynchronous needs clients that take time of their own: add devices, as in devices=phones, to a "
+            "simulation; a Flower SuperLink cannot carry it, hansa serve can."
+        )
+    return federation
 
 
 def _totals(released: Released) -> dict[str, Array]:

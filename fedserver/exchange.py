@@ -9,7 +9,7 @@ from hansa.fedlink.messages import SETTLE, Call, Calls, Reply, Tag
 from hansa.fedserver.federation import Federation
 from hansa.fedserver.job import Job
 from hansa.fedserver.policy import Pace, Wait
-from hansa.fedserver.records import RoundRecord, Watcher
+from hansa.fedserver.records import Refusal, RoundRecord, Watcher
 from hansa.fedserver.tally import Part, Tally
 from hansa.strategies import Context, Released, Request, RoundLost, Totals
 from hansa.strategies.pipeline import Names
@@ -39,48 +39,35 @@ class Exchange:
 
         Raises RoundLost where fewer than cohort.min rows could be counted.
         """
-        end, ctx = self.job.endpoints[request.endpoint], self.context(record.round, record.requests)
-        record.requests += 1
-        calls = self._calls(request.endpoint, request.payload, names, (ctx.round, ctx.request), fitted)
-        tally = Tally.of(end, ctx, calls, names, self.job.settings)
+        ctx, call = self.open(request, record, fitted)
+        calls = self.to(call, names, record)
+        tally = self.tally(calls, ctx)
         self.watch.opened(record, request.endpoint, names)
-        record.bytes_down += len(names) * (fitted.nbytes + sum(array.nbytes for array in request.payload.values()))
-        cohort = self.job.cohort
-        wanted = cohort.expected(len(names)) if request.to == "cohort" and cohort.over else len(names)
-        for came in self.federation.ask(calls, cohort.wait(request.endpoint, self.pace, wanted)):
-            self._take(came, tally, record)
+        wait = self.job.cohort.wait(request.endpoint, self.pace, len(names), request.to == "cohort")
+        for came in self.federation.ask(calls, wait):
+            self.take(came, tally, record)
             del came  # its row must be gone before the next one comes
-        record.bytes_up += tally.bytes_up
-        self.counted |= dict.fromkeys(tally.staged, (ctx.round, ctx.request))
-        self._enough(tally.totals, names, record)
-        return end.release(tally.totals, ctx)
+        self.count(tally)
+        return self.release(tally, ctx, record, names)
 
-    def forget(self, before: Mapping[str, Tag]) -> None:
-        """Go back to whom was counted before a lost round, but for clients that know already that they were."""
-        told = {name: tag for name, tag in self._told.items() if tag > before.get(name, (0, 0))}
-        self.counted = {**before, **told}
+    def open(self, request: Request, record: RoundRecord, fitted: Array) -> tuple[Context, Call]:
+        """Begin a round's next request; return its context and the call to each of its clients."""
+        ctx = self.context(record.round, record.requests)
+        record.requests += 1
+        return ctx, self._call(request.endpoint, request.payload, (ctx.round, ctx.request), fitted)
 
-    def settle(self, round: int) -> None:
-        """Tell clients with a state that the run is over, so that they keep what was counted."""
-        calls = self._calls(SETTLE, {}, tuple(sorted(self.counted)), (round, 0), None)
-        for _ in self.federation.ask(calls, Wait(deadline=self.job.cohort.deadline)):
-            pass
+    def to(self, call: Call, names: Names, record: RoundRecord) -> Calls:
+        """Address a call to clients, with what each of them has to know."""
+        sent = [*call.payload.values(), *([] if call.fitted is None else [call.fitted])]
+        record.bytes_down += len(names) * sum(array.nbytes for array in sent)
+        return self._calls(call, names)
 
-    def _calls(self, endpoint: str, payload: Tree, names: Names, tag: Tag, fitted: Array | None) -> Calls:
-        counted = {name: self.counted[name] for name in names if name in self.counted} if self.counted else {}
-        self._told |= counted
-        call = Call(
-            endpoint=endpoint,
-            run=self.run,
-            round=tag[0],
-            request=tag[1],
-            digest=self.job.digest,
-            payload=payload,
-            fitted=fitted if fitted is not None and fitted.size else None,
-        )
-        return Calls(call, names, counted)
+    def tally(self, calls: Calls, ctx: Context) -> Tally:
+        """Begin the total of the answers to some calls."""
+        return Tally.of(self.job.endpoints[calls.call.endpoint], ctx, calls, calls.names, self.job.settings)
 
-    def _take(self, came: Reply | Part, tally: Tally, record: RoundRecord) -> None:
+    def take(self, came: Reply | Part, tally: Tally, record: RoundRecord) -> None:
+        """Add what a federation yields; write down who is left out."""
         if isinstance(came, Part):
             tally.merge(came)
             left_out, done = came.refused, came.done
@@ -90,10 +77,51 @@ class Exchange:
             refusal = tally.take(came)
             left_out, done = ([refusal], []) if refusal else ([], [came.client])
         for refusal in left_out:
-            record.refused.append(refusal)
-            self.watch.refused(record, refusal)
+            self.refuse(refusal, record)
         for name in done:
             self.watch.answered(record, name)
+
+    def refuse(self, refusal: Refusal, record: RoundRecord) -> None:
+        """Write down that a client is left out."""
+        record.refused.append(refusal)
+        self.watch.refused(record, refusal)
+
+    def count(self, tally: Tally) -> None:
+        """Remember whose states are counted, by the request that they answered."""
+        self.counted |= dict.fromkeys(tally.staged, tally.calls.call.tag)
+
+    def release(self, tally: Tally, ctx: Context, record: RoundRecord, names: Names) -> Released:
+        """Release the total of clients of these names; raises RoundLost where fewer than cohort.min are in it."""
+        record.bytes_up += tally.bytes_up
+        self._enough(tally.totals, names, record)
+        return tally.end.release(tally.totals, ctx)
+
+    def forget(self, before: Mapping[str, Tag]) -> None:
+        """Go back to whom was counted before a lost round, but for clients that know already that they were."""
+        told = {name: tag for name, tag in self._told.items() if tag > before.get(name, (0, 0))}
+        self.counted = {**before, **told}
+
+    def settle(self, round: int) -> None:
+        """Tell clients with a state that the run is over, so that they keep what was counted."""
+        calls = self._calls(self._call(SETTLE, {}, (round, 0), None), tuple(sorted(self.counted)))
+        for _ in self.federation.ask(calls, Wait(deadline=self.job.cohort.deadline)):
+            pass
+
+    def _call(self, endpoint: str, payload: Tree, tag: Tag, fitted: Array | None) -> Call:
+        return Call(
+            endpoint=endpoint,
+            run=self.run,
+            round=tag[0],
+            request=tag[1],
+            digest=self.job.digest,
+            payload=payload,
+            fitted=fitted if fitted is not None and fitted.size else None,
+        )
+
+    def _calls(self, call: Call, names: Names) -> Calls:
+        counted = {name: self.counted[name] for name in names if name in self.counted} if self.counted else {}
+        self._told |= counted
+        return Calls(call, names, counted)
 
     def _enough(self, totals: Totals, names: Names, record: RoundRecord) -> None:
         if len(totals.names) >= min(self.job.cohort.min, len(names)) and totals.names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from hansa.fedlink.messages import Calls, Reply
 from hansa.fedserver.policy import Wait
@@ -38,6 +38,38 @@ class Drawing(Protocol):
 
     def there(self) -> There:
         """Return who is there for a round, to be looked at as far as it is needed."""
+        ...
+
+
+class Ended(NamedTuple):
+    """A client is done with what it was asked by ``start``; ``why`` says why it has no answer, if it has none."""
+
+    client: str
+    why: str = ""
+
+
+@runtime_checkable
+class Standing(Protocol):
+    """A federation whose clients stay at work beyond the end of a request, one piece of work a client."""
+
+    def around(self) -> There:
+        """Return who is there now, at work or not."""
+        ...
+
+    def start(self, calls: Calls, deadline: float | None) -> None:
+        """Send each named client its call, and give up those who are not done so many seconds later."""
+        ...
+
+    def next(self) -> Ended | None:
+        """Wait until a client is done; None where none is at work."""
+        ...
+
+    def collect(self, calls: Calls) -> Iterator[Reply | Part]:
+        """Yield what these clients answered, who are done with these calls; see ``Federation.ask``."""
+        ...
+
+    def stop(self) -> None:
+        """Take back all that clients are still at work on, and forget what was not collected."""
         ...
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hansa.fedlink.messages import Settings
-from hansa.fedserver.policy import CohortPolicy
+from hansa.fedserver.policy import Policy
 from hansa.fedserver.selection.selection import Selection
 from hansa.fedserver.target import Target
 from hansa.fedtasks import Metric, Query
@@ -33,7 +33,7 @@ class Job:
     questions: Sequence[tuple[Question, Query]]
     evaluation: Evaluation
     metrics: Sequence[Metric]
-    cohort: CohortPolicy
+    cohort: Policy
     selection: Selection
     rounds: int
     evaluate_every: int

@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import queue
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hansa.fedlink.errors import MalformedMessage, ProtocolError
 from hansa.fedlink.incoming import DiskRow
-from hansa.fedlink.messages import Call, Failure, Reply
+from hansa.fedlink.messages import Call, Calls, Failure, Reply
 from hansa.fedlink.packing import Body, pack_call, read_reply
 from hansa.fedlink.protocol import Work
 from hansa.fedlink.protocol.effects import Failed
 from hansa.fedlink.server import Server
 from hansa.fedlink.service import Arrived, Told
-from hansa.fedserver.federation import hear
+from hansa.fedserver.federation import Ended, hear
 from hansa.fedserver.policy import Wait
 from hansa.fedserver.presence import Presence
+from hansa.fedserver.selection.there import Present, There
 from hansa.strategies.pipeline import Names
 
 GLANCE = 0.5
 """Seconds between two looks at the clock while nothing comes."""
 
 
+TOO_LATE = "the round goes on without this answer: it is too late."
+
+
+class Open(NamedTuple):
+    """What a client is asked, and until when it is waited for."""
+
+    call: Call
+    client: str
+    until: float = math.inf
+
+
 @dataclass(kw_only=True)
 class LinkFederation:
-    """A ``Federation`` of the clients of a server; ``answers`` is the length in bytes of each endpoint's row.
+    """A ``Federation``, and ``Standing``, of the clients of a server; ``answers`` is the length in bytes of each
+    endpoint's row.
 
     Once a run has begun, it stands still while fewer than ``least`` clients are there.
     """
@@ -37,8 +53,13 @@ class LinkFederation:
     presence: Presence
     least: int = 1
     _begun: bool = False
-    _waiting: dict[str, Call] = field(default_factory=dict)
-    _of: dict[str, str] = field(default_factory=dict)
+    _waiting: dict[str, Open] = field(default_factory=dict)
+    """What is asked now, by the id of its request."""
+    _standing: dict[str, Open] = field(default_factory=dict)
+    """What was asked by ``start``, by the id of its request."""
+    _ended: deque[Ended] = field(default_factory=deque)
+    _held: dict[str, tuple[Reply, Arrived]] = field(default_factory=dict)
+    """Answers to what was asked by ``start``, by client, until they are collected."""
     _taken: list[Arrived] = field(default_factory=list)
 
     def population(self) -> Names:
@@ -60,6 +81,36 @@ class LinkFederation:
             self._read(self.server.events.get())
         return self.presence.here()
 
+    def around(self) -> There:
+        return Present(self._here())
+
+    def start(self, calls: Calls, deadline: float | None) -> None:
+        until = math.inf if deadline is None else self.clock() + deadline
+        for reply in self._submit(calls, self._standing, until):
+            self._ended.append(Ended(reply.client, str(reply.failure)))
+
+    def next(self) -> Ended | None:
+        while not self._ended and self._standing:
+            self._next(max(0.0, min(GLANCE, min(one.until for one in self._standing.values()) - self.clock())))
+            self._missing()
+            self._overdue()
+        return self._ended.popleft() if self._ended else None
+
+    def collect(self, calls: Calls) -> Iterator[Reply]:
+        for name in calls.names:
+            reply, event = self._held.pop(name)
+            self._taken.append(event)
+            yield reply
+            self._finish()
+
+    def stop(self) -> None:
+        for request_id in list(self._standing):
+            self._cancel(request_id, TOO_LATE)
+        self._taken.extend(event for _, event in self._held.values())
+        self._held.clear()
+        self._ended.clear()
+        self._finish()
+
     def ask(self, calls: Mapping[str, Call], wait: Wait) -> Iterator[Reply]:
         wait.begin(calls, self.clock())
         try:
@@ -69,28 +120,38 @@ class LinkFederation:
                 self._finish()
         finally:
             for request_id in list(self._waiting):
-                self._close(request_id)
-                self.server.cancel(request_id, "the round goes on without this answer: it is too late.")
+                self._cancel(request_id, TOO_LATE)
 
     def _replies(self, calls: Mapping[str, Call], wait: Wait) -> Iterator[Reply]:
         """Send calls; yield what comes, failures, and who is given up because the policy waits no longer."""
-        yield from self._submit(calls)
+        yield from self._submit(calls, self._waiting)
         while self._waiting:
             if (reply := self._next(max(0.0, min(GLANCE, wait.wake() - self.clock())))) is not None:
                 yield reply
             else:
                 yield from self._missing()
             if cut := wait.cut(self.clock()):
-                yield from self._cancel(cut)
+                yield from self._cut(cut)
 
-    def _cancel(self, cut: Mapping[str, str]) -> Iterator[Reply]:
+    def _cut(self, cut: Mapping[str, str]) -> Iterator[Reply]:
         """Cancel what these clients were asked, for the reason that each one has."""
-        for request_id, client in [item for item in self._of.items() if item[1] in cut]:
-            self.server.cancel(request_id, "the round goes on without this answer: it is too late.")
-            if (reply := self._failed(request_id, "Cancelled", cut[client])) is not None:
-                yield reply
+        for request_id, one in [item for item in self._waiting.items() if item[1].client in cut]:
+            yield _without(one.call, one.client, "Cancelled", cut[one.client])
+            self._cancel(request_id, TOO_LATE)
 
-    def _submit(self, calls: Mapping[str, Call]) -> Iterator[Reply]:
+    def _overdue(self) -> None:
+        """Give up those whose time is over."""
+        now = self.clock()
+        for request_id, one in [item for item in self._standing.items() if item[1].until <= now]:
+            self._ended.append(Ended(one.client, "late: no answer within cohort.deadline"))
+            self._cancel(request_id, TOO_LATE)
+
+    def _cancel(self, request_id: str, reason: str) -> None:
+        """Take a request back; nobody waits for it any more."""
+        self._close(request_id)
+        self.server.cancel(request_id, reason)
+
+    def _submit(self, calls: Mapping[str, Call], opened: dict[str, Open], until: float = math.inf) -> Iterator[Reply]:
         hashes: dict[tuple[int, int], bytes] = {}
         for client, call in calls.items():
             head, body = pack_call(call)
@@ -104,7 +165,7 @@ class LinkFederation:
                 sha256=hashes[shared],
                 answer_limit=self.answers.get(call.endpoint, 0),
             )
-            self._waiting[work.request_id], self._of[work.request_id] = call, client
+            opened[work.request_id] = Open(call, client, until)
             try:
                 self.server.submit(client, work, body)
             except ProtocolError as error:
@@ -130,23 +191,30 @@ class LinkFederation:
                 return None
 
     def _arrived(self, event: Arrived) -> Reply | None:
-        call = self._waiting.get(event.request_id)
-        if call is None:
+        asked, standing = self._waiting.get(event.request_id), self._standing.get(event.request_id)
+        if (one := asked or standing) is None:
             event.close()
             return None
         self._close(event.request_id)
         self.presence.now(event.name, "connected")
-        self._taken.append(event)
+        reply = self._reply(event, one.call)
+        if standing is None:
+            self._taken.append(event)
+            return reply
+        self._held[event.name] = reply, event
+        self._ended.append(Ended(event.name))
+        return None
+
+    def _reply(self, event: Arrived, call: Call) -> Reply:
+        """Unwrap an answer; it speaks for the client whose certificate brought it, and for no other."""
         try:
-            return self._reply(event)
+            reply = read_reply(event.head, event.size, lambda dtype, size: DiskRow(event.file, dtype, size))
+            if reply.client != event.name:
+                raise MalformedMessage(
+                    f"the device says that it is {reply.client!r}: its certificate says {event.name!r}"
+                )
         except MalformedMessage as error:
             return _without(call, event.name, type(error).__name__, str(error))
-
-    def _reply(self, event: Arrived) -> Reply:
-        """Unwrap an answer; it speaks for the client whose certificate brought it, and for no other."""
-        reply = read_reply(event.head, event.size, lambda dtype, size: DiskRow(event.file, dtype, size))
-        if reply.client != event.name:
-            raise MalformedMessage(f"the device says that it is {reply.client!r}: its certificate says {event.name!r}")
         return reply
 
     def _finish(self) -> None:
@@ -157,22 +225,27 @@ class LinkFederation:
             self.server.finish(event.request_id)
 
     def _failed(self, request_id: str, kind: str, text: str) -> Reply | None:
-        call, client = self._waiting.get(request_id), self._of.get(request_id, "")
+        """Note that a request will have no answer; return a reply that says so to who asks now."""
+        asked, standing = self._waiting.get(request_id), self._standing.get(request_id)
         self._close(request_id)
-        return None if call is None else _without(call, client, kind, text)
+        if standing is not None:
+            self._ended.append(Ended(standing.client, text))
+        return None if asked is None else _without(asked.call, asked.client, kind, text)
 
-    def _missing(self) -> Iterator[Reply]:
+    def _missing(self) -> list[Reply]:
         """Give up clients that are not let in any more, or have been gone for too long."""
-        for request_id, client in list(self._of.items()):
-            if self.presence.lost(client):
-                why = self.presence.why(client)
+        replies = []
+        for request_id, one in [*self._waiting.items(), *self._standing.items()]:
+            if self.presence.lost(one.client):
+                why = self.presence.why(one.client)
                 self.server.cancel(request_id, f"the round goes on without it: {why}")
                 if (reply := self._failed(request_id, "Gone", why)) is not None:
-                    yield reply
+                    replies.append(reply)
+        return replies
 
     def _close(self, request_id: str) -> None:
         self._waiting.pop(request_id, None)
-        self._of.pop(request_id, None)
+        self._standing.pop(request_id, None)
 
 
 def _without(call: Call, client: str, kind: str, text: str) -> Reply:

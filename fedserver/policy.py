@@ -30,33 +30,55 @@ WEIGHT = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
-class CohortPolicy:
-    """Who takes part in a round and how long it waits.
-
-    ``size`` clients are wanted each round (empty: everyone), and a share ``over`` more are drawn; fewer than ``min``
-    answers lose the round. A grace begins after the share ``quorum`` of the answers; ``deadline`` is in seconds (empty:
-    as long as it takes). What comes too ``late`` is dropped. ``max`` fixes the scale of exact sums: no cohort may be
-    larger. Raises ServerError.
-    """
+class Policy:
+    """The numbers that every policy has; see its own kinds. Raises ServerError."""
 
     size: int | None = None
     min: int = 1
     max: int = 1024
-    over: float = 0.0
-    quorum: float = 1.0
     deadline: float | None = None
-    late: str = "drop"
 
     def __post_init__(self) -> None:
+        if self.deadline is not None and not self.deadline > 0:
+            raise ServerError(f"cohort.deadline={self.deadline}: it must be above 0 seconds, or null to wait for all.")
+
+    @property
+    def planned(self) -> int:
+        """How many answers a round is planned with, before it is known who is there."""
+        return self.size or self.max
+
+    @property
+    def needed(self) -> int:
+        """How many clients there must be."""
+        return max(self.min, self.size or 1)
+
+    def expected(self, names: int) -> int:
+        """Return how many of so many clients are wanted."""
+        return min(names, self.size or names)
+
+    def wait(self, kind: str, pace: Pace, names: int, cohort: bool) -> Wait:
+        """Return the machine for a request of a kind to so many clients, who are the round's ``cohort`` or others."""
+        return Wait(deadline=self.deadline, kind=kind, pace=pace)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortPolicy(Policy):
+    """Who takes part in a round and how long it waits.
+
+    ``size`` clients are wanted each round (empty: everyone), and a share ``over`` more are drawn; fewer than ``min``
+    answers lose the round. A grace begins after the share ``quorum`` of the answers; ``deadline`` is in seconds (empty:
+    as long as it takes); what comes later is dropped. ``max`` fixes the scale of exact sums: no cohort may be larger.
+    """
+
+    over: float = 0.0
+    quorum: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.min < 1 or (self.size is not None and not self.min <= self.size <= self.max):
             raise ServerError(
                 f"cohort: min={self.min}, size={self.size}, max={self.max}: needs 1 <= min <= size <= max."
             )
-        if self.deadline is not None and not self.deadline > 0:
-            raise ServerError(f"cohort.deadline={self.deadline}: it must be above 0 seconds, or null to wait for all.")
-        self._check_shares()
-
-    def _check_shares(self) -> None:
         if not 0 <= self.over <= 10:
             raise ServerError(f"cohort.over={self.over}: it is a share of size from 0 to 10, such as 0.3.")
         if self.over and self.size is None:
@@ -65,22 +87,14 @@ class CohortPolicy:
             )
         if not 0 < self.quorum <= 1:
             raise ServerError(f"cohort.quorum={self.quorum}: it is a share above 0, and 1 at most to wait for all.")
-        if self.late == "buffer":
-            raise ServerError("cohort.late=buffer: it needs an asynchronous federation, which is not there yet: drop.")
-        if self.late != "drop":
-            raise ServerError(f"cohort.late={self.late}: it is drop.")
 
     @property
     def drawn(self) -> int | None:
         """How many clients are drawn, over-selection included; None for everyone."""
         return None if self.size is None else self.size + math.ceil(round(self.size * self.over, 9))
 
-    def expected(self, names: int) -> int:
-        """Return how many of so many clients are wanted."""
-        return min(names, self.size or names)
-
-    def wait(self, kind: str, pace: Pace, wanted: int) -> Wait:
-        """Return the machine for a request of a kind, of whose answers so many are enough."""
+    def wait(self, kind: str, pace: Pace, names: int, cohort: bool) -> Wait:
+        wanted = self.expected(names) if cohort and self.over else names
         return Wait(
             deadline=self.deadline, quorum=self.quorum, least=self.min, wanted=max(1, wanted), kind=kind, pace=pace
         )

@@ -63,7 +63,8 @@ class VirtualTime:
 class RoundRecord:
     """One round; round 0 holds the task's federated queries. ``lost`` says why a round brought nothing.
 
-    ``virtual`` is None where clients are real, or have no devices.
+    ``virtual`` is None where clients are real, or have no devices. ``staleness`` has, in an asynchronous run, the
+    clients that were counted, and how many rounds old the model was that each of them answered.
     """
 
     round: int
@@ -78,6 +79,7 @@ class RoundRecord:
     refused: list[Refusal] = field(default_factory=list)
     lost: str | None = None
     virtual: VirtualTime | None = None
+    staleness: dict[str, int] = field(default_factory=dict)
 
     def add_time(self, virtual: VirtualTime) -> None:
         """Take in the virtual time of one more request."""
@@ -87,6 +89,8 @@ class RoundRecord:
 def written(record: RoundRecord) -> dict[str, Any]:
     """Return a record as JSON has it, which has no number that is not finite: null stands for one."""
     found = {name: _finite(value) for name, value in dataclasses.asdict(record).items()}
+    if not record.staleness:
+        del found["staleness"]
     if record.virtual is None:
         del found["virtual"]
     else:

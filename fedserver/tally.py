@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from hansa.fedlink.messages import Call, Reply, Settings
+from hansa.fedlink.messages import Calls, Reply, Settings
 from hansa.fedserver.errors import Refused
 from hansa.fedserver.records import Refusal, VirtualTime
 from hansa.fedserver.screening import screen
@@ -38,7 +38,7 @@ class Tally:
 
     end: Endpoint
     ctx: Context
-    calls: Mapping[str, Call]
+    calls: Calls
     names: Names
     settings: Settings
     totals: Totals
@@ -51,7 +51,7 @@ class Tally:
         cls,
         end: Endpoint,
         ctx: Context,
-        calls: Mapping[str, Call],
+        calls: Calls,
         names: Names,
         settings: Settings,
         sum_GD: Array | None = None,
@@ -65,7 +65,7 @@ class Tally:
         try:
             row_D = screen(reply, self.calls, self.settings)
             group = self.end.aggregator.group(reply.client, self.names, self.ctx)
-            self.totals.add(reply.client, row_D, group)
+            self.totals.add(reply.client, row_D, group, self.calls.fade)
         except (Refused, SumError) as error:
             self.refused.append(Refusal(reply.client, _line(error)))
             return self.refused[-1]

@@ -5,7 +5,7 @@ The colours are those of Okabe and Ito (2008), *Color Universal Design*.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,9 +28,10 @@ MARK = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """Where clients and times are in the picture; ``starts`` are the times at which requests began."""
+    """Where clients and times are in the picture, which begins at ``begin``; ``starts`` are when requests began."""
 
     clients: Sequence[str]
+    begin: float
     starts: Sequence[float]
     until: float
 
@@ -43,8 +44,8 @@ class _Plan:
         return NAMED if self.row >= READABLE else UNNAMED
 
     def x(self, time: float) -> float:
-        span = (self.until - self.starts[0]) or 1.0
-        return round(self.left + (2 * WIDTH - self.left - RIGHT) * (time - self.starts[0]) / span, 1)
+        span = (self.until - self.begin) or 1.0
+        return round(self.left + (2 * WIDTH - self.left - RIGHT) * (time - self.begin) / span, 1)
 
     def bar(self, place: int, start: float, end: float) -> str:
         """Return a bar's outline, in pixels along and by place across."""
@@ -54,7 +55,7 @@ class _Plan:
 
     def over(self, trip: Trip) -> float:
         """Return when the request that a trip belongs to was over: at the latest when the next one began."""
-        after = bisect_right(self.starts, trip.at)
+        after = bisect_left(self.starts, trip.end)
         return self.starts[after] if after < len(self.starts) else self.until
 
 
@@ -67,9 +68,9 @@ def timeline(record: RoundRecord, title: str) -> str:
         ends.setdefault(trip.client, trip.end)
     order = sorted(ends, key=lambda client: (ends[client], client))
     most = min(len(order), int(TALL / LEAST))
-    starts = sorted({trip.at for trip in trips}) or [record.virtual.until]
     shown = [order[i * len(order) // most] for i in range(most)]
-    plan = _Plan(clients=shown, starts=starts, until=record.virtual.until)
+    begin = min((trip.at for trip in trips), default=record.virtual.until)
+    plan = _Plan(clients=shown, begin=begin, starts=_starts(trips), until=record.virtual.until)
     places = {client: place for place, client in enumerate(shown)}
     drawn = [trip for trip in trips if trip.client in places]
     head = f"round {record.round}: {duration(record.virtual.seconds)} of virtual time"
@@ -78,6 +79,12 @@ def timeline(record: RoundRecord, title: str) -> str:
     body = [_text(UNNAMED, 18, head, 'font-size="13" font-weight="bold"'), *_legend(trips), *_axis(plan, drawn)]
     body += [*_names(plan), *_bars(plan, drawn, places)]
     return document(title, round(TOP + plan.row * len(shown) + BOTTOM), "".join(body))
+
+
+def _starts(trips: Iterable[Trip]) -> list[float]:
+    """Return when requests began: with several clients, or else, where all go by themselves, with any."""
+    counts = Counter(trip.at for trip in trips)
+    return sorted([at for at, count in counts.items() if count > 1] or counts)
 
 
 def _bars(plan: _Plan, trips: Iterable[Trip], places: dict[str, int]) -> list[str]:
@@ -116,7 +123,7 @@ def _axis(plan: _Plan, trips: Iterable[Trip]) -> list[str]:
     bottom = round(TOP + plan.row * len(plan.clients))
     found = [
         _text(plan.left, bottom + 20, "0 s"),
-        _text(2 * WIDTH - RIGHT, bottom + 20, duration(plan.until - plan.starts[0]), 'text-anchor="end"'),
+        _text(2 * WIDTH - RIGHT, bottom + 20, duration(plan.until - plan.begin), 'text-anchor="end"'),
     ]
     names = {trip.at: trip.endpoint for trip in trips}
     free = 0.0

@@ -23,11 +23,10 @@ from hansa.fedserver.tally import Part, Tally
 from hansa.simulations.attacks import Attack, Forging, Moment
 from hansa.simulations.errors import AttackError
 from hansa.simulations.inline import in_full
+from hansa.simulations.refusals import DELTA, TRAIN, unattacked
 from hansa.strategies import Context, Endpoint, Totals
 from hansa.strategies.pipeline import Names
 from hansa.strategies.types import Array
-
-TRAIN, DELTA = "train.", "delta"
 
 
 def attackers(share: float, names: Names, public: bytes) -> frozenset[str]:
@@ -58,8 +57,8 @@ class Attacked:
 
     def __post_init__(self) -> None:
         for name, end in self.site.endpoints.items():
-            if name.startswith(TRAIN):
-                self._check(name, end)
+            if why := unattacked(name, end, isinstance(self.attack, Forging)):
+                raise AttackError(why)
 
     def population(self) -> Names:
         return self.inner.population()
@@ -69,18 +68,6 @@ class Attacked:
         if bad and calls.call.endpoint.startswith(TRAIN):
             return self._train(calls, bad, wait)
         return self.inner.ask(calls, wait)
-
-    def _check(self, name: str, end: Endpoint) -> None:
-        if end.keep:
-            raise AttackError(
-                f"attack: endpoint {name} keeps a client's work for later requests of its round, which attackers "
-                "cannot: choose another strategy, or attack=none."
-            )
-        if isinstance(self.attack, Forging) and DELTA not in end.pipeline.row.slices:
-            raise AttackError(
-                f"attack: the rows of endpoint {name} have no channel {DELTA!r} that could be forged: choose an attack "
-                "on data, such as label_flip, or attack=none."
-            )
 
     def _train(self, calls: Calls, bad: Names, wait: Wait) -> Iterator[Part]:
         """Let the engine and the attackers answer, and yield one total of them all."""
@@ -100,8 +87,7 @@ class Attacked:
     def _honest(self, calls: Calls, wait: Wait) -> Iterator[Reply | Part]:
         names = tuple(name for name in calls.names if name not in self.attackers)
         if names:
-            counted = {name: calls.counted[name] for name in names if name in calls.counted}
-            yield from self.inner.ask(Calls(calls.call, names, counted), wait)
+            yield from self.inner.ask(calls.to(names), wait)
 
     def _placed(self, totals: Totals | None, end: Endpoint, calls: Calls) -> Totals | None:
         """Give rows of the honest their places among those of all who were asked; sums need none."""

@@ -29,6 +29,7 @@ class Asked:
     call: Call
     names: Names
     counted: Mapping[str, Tag]
+    fade: float = 1.0
     block: int = 1
 
     @property
@@ -49,7 +50,7 @@ def parted(calls: Calls, block: int = 1) -> tuple[Asked, dict[str, Array]]:
     call = calls.call
     bare = dataclasses.replace(call, payload={}, fitted=None)
     arrays = {PAYLOAD + name: array for name, array in call.payload.items()}
-    asked = Asked(call=bare, names=tuple(calls.names), counted=calls.counted, block=block)
+    asked = Asked(call=bare, names=tuple(calls.names), counted=calls.counted, fade=calls.fade, block=block)
     return asked, arrays if call.fitted is None else {**arrays, FITTED: call.fitted}
 
 
@@ -85,7 +86,7 @@ class Bench:
         self.job, call = job, job.call
         payload = {name.removeprefix(PAYLOAD): array for name, array in arrays.items() if name != FITTED}
         call = dataclasses.replace(call, payload=payload, fitted=arrays.get(FITTED))
-        self.calls = Calls(call, job.names, job.counted)
+        self.calls = Calls(call, job.names, job.counted, job.fade)
         self.tally = None
         if call.endpoint != SETTLE:
             end = self.site.endpoints[call.endpoint]

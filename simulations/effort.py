@@ -6,18 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hansa.fedclient.errors import StageFailed
+from hansa.fedclient.nudge import followed
 from hansa.fedclient.torch_work import TorchWork
 from hansa.fedlink.messages import Call
 from hansa.simulations.devices import Load
 from hansa.simulations.devices.compute import EVALUATION, QUERY, TRAINING
-from hansa.strategies import Endpoint
-from hansa.strategies.losses import Measuring
+from hansa.strategies import Endpoint, Plan
+from hansa.strategies.strategy import keeper
+from hansa.strategies.work import PLAIN, Cost, Costed
+
+KINDS = {"train": Cost(trainings=(PLAIN,)), "evaluate": Cost(evaluations=1), "query": Cost(queries=1)}
+"""What is asked of a client by an endpoint's first word, where its work does not say."""
 
 
 @dataclass
 class Effort:
-    """Training takes its passes, evaluation the test data, and a query one pass over the training data; where that
-    asks for losses, with the model.
+    """A request costs what its work says (`Cost`): examples of a training by its plan, forwards and backwards, and the
+    training or test data of each pass without gradients. A contrast of representations needs two more passes forwards.
 
     A task's own training loop is taken to make as many passes as ``client.epochs`` or ``client.steps`` say. Work that a
     client has done in this round and kept costs nothing when another request needs it.
@@ -37,24 +42,29 @@ class Effort:
 
     def did(self, call: Call, client: str) -> None:
         """Note that a client has done a call's work."""
-        if (end := self.endpoints[call.endpoint]).keep:
+        if self.endpoints[call.endpoint].keep:
             self._kept = {key for key in self._kept if key[0] == call.round}
-            self._kept.add((call.round, type(end.work).__name__, client))
+            self._kept.add((call.round, keeper(self.endpoints, call.endpoint), client))
 
     def _work(self, end: Endpoint, call: Call, client: str) -> tuple[int, float]:
-        if end.keep and (call.round, type(end.work).__name__, client) in self._kept:
+        if end.keep and (call.round, keeper(self.endpoints, call.endpoint), client) in self._kept:
             return 0, 0.0
+        work, kind = end.work, call.endpoint.partition(".")[0]
+        cost = work.cost(call.payload) if isinstance(work, Costed) else KINDS[kind]
         train, test = self._examples(client)
-        kind = call.endpoint.partition(".")[0]
-        if kind == "evaluate":
-            return test, EVALUATION * self._parameters
-        if isinstance(end.work, Measuring):
-            return train, EVALUATION * self._parameters
-        if kind == "query":
-            return train, QUERY * self._parameters
-        local = self.work.settings
-        seen = local.steps * min(local.batch_size or train, train) if local.steps else local.epochs * train
-        return seen, TRAINING * self._parameters
+        parts = [(self._seen(plan, train), TRAINING + 2 * EVALUATION * bool(plan.contrast)) for plan in cost.trainings]
+        parts += [(cost.losses * train + cost.evaluations * test, EVALUATION), (cost.queries * train, QUERY)]
+        examples = sum(count for count, _ in parts)
+        return examples, self._parameters * sum(count * each for count, each in parts) / max(examples, 1)
+
+    def _seen(self, plan: Plan, train: int) -> int:
+        """Return how many examples a training takes, each as often as it is taken."""
+        local = followed(self.work.settings, plan)
+        if not (local.steps and train):
+            return local.epochs * train
+        size = min(local.batch_size or train, train)
+        whole, rest = divmod(local.steps, -(-train // size))
+        return whole * train + rest * size
 
     @property
     def _parameters(self) -> float:

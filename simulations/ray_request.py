@@ -65,7 +65,9 @@ class RayRequest:
         self.totals: Totals | None = None
         if self.end is not None:
             self.totals = self.end.aggregator.empty(self.end.pipeline.wire, asked.names)
-        self.slots = [COMMITTED, STAGED, *([kept_slot(self.end)] if self.end is not None and self.end.keep else [])]
+        self.slots = [COMMITTED, STAGED]
+        if self.end is not None and self.end.keep:
+            self.slots.append(kept_slot(site.endpoints, self.call.endpoint))
 
     @property
     def open(self) -> bool:

@@ -65,6 +65,8 @@ class Trial:
         except StageFailed as failed:
             if failed.stage == "loading data":
                 return
+            if isinstance(failed.__cause__, EngineError):
+                raise failed.__cause__ from None
             raise EngineError(
                 f"federation=vectorised: clients {listed(names)} cannot be trained side by side: {failed.kind}: "
                 f"{failed}: choose federation=processes."

@@ -23,6 +23,7 @@ from hansa.fedclient.optimiser import Optimiser
 from hansa.fedclient.tape import Tapes
 from hansa.fedclient.torch_work import TorchWork
 from hansa.simulations.errors import EngineError
+from hansa.simulations.refusals import unbatched
 from hansa.simulations.schedule import Batch, Schedule
 from hansa.strategies import Context, Plan, Trained
 from hansa.strategies.pipeline import Names
@@ -42,11 +43,8 @@ class VectorisedWork(TorchWork):
         self._full, self._padded = self._tapes(self._mean, 2), self._tapes(self._weighted, 3)
 
     def train(self, model: Array, private_BQ: Array, names: Names, ctx: Context, plan: Plan = PLAIN) -> Trained:
-        if plan.contrast:
-            raise EngineError(
-                "federation=vectorised: a contrast of representations (MOON) cannot be batched: choose "
-                "federation=processes."
-            )
+        if why := unbatched(plan):
+            raise EngineError(why)
         with stage("training"), torch.no_grad():
             return self._train_block(model, private_BQ, names, ctx, plan)
 

@@ -7,11 +7,12 @@ how fast this machine is, and so a run repeats, times included, with any engine.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hansa.fedlink.messages import SETTLE, Calls, Reply
-from hansa.fedserver.federation import Federation
+from hansa.fedserver.federation import Ended, Federation
 from hansa.fedserver.policy import Wait
 from hansa.fedserver.records import Refusal, Trip, VirtualTime
 from hansa.fedserver.selection.there import There
@@ -24,7 +25,7 @@ from hansa.strategies.pipeline import Names
 
 @dataclass
 class Virtual:
-    """A ``Federation``, and one that is ``Drawing``, of clients that have devices; ``inner`` carries their work out.
+    """A ``Federation``, ``Drawing`` and ``Standing``, of clients that have devices; ``inner`` carries their work out.
 
     A round begins when ``least`` clients are there. ``now`` is in seconds of virtual time.
     """
@@ -38,6 +39,10 @@ class Virtual:
     now: float = 0.0
     _told: float = field(default=0.0, init=False)
     """Until when the time that has passed was told."""
+    _flying: list[tuple[float, str, str, Journey]] = field(default_factory=list, init=False)
+    """Those who stay at work, a heap: when they are heard of, who they are, what was asked, and their journey."""
+    _trips: list[tuple[Trip, float]] = field(default_factory=list, init=False)
+    """Trips that are not told yet, and their joules."""
 
     def clients(self) -> int:
         return len(self.crowd.names)
@@ -63,9 +68,39 @@ class Virtual:
         if wait.counted:
             for name in wait.counted:
                 self.effort.did(calls.call, name)
-            names = tuple(sorted(wait.counted))
-            counted = {name: calls.counted[name] for name in names if name in calls.counted}
-            yield from self.inner.ask(Calls(calls.call, names, counted), Wait())
+            yield from self.inner.ask(calls.to(tuple(sorted(wait.counted))), Wait())
+
+    def around(self) -> There:
+        """See ``Standing``; where nobody is at work time passes until enough clients are there."""
+        return Here(self.crowd, self.now) if self._flying else self.there()
+
+    def start(self, calls: Calls, deadline: float | None) -> None:
+        for name in calls.names:
+            journey = self._journey(calls, name)
+            if deadline is not None and journey.heard > self.now + deadline:
+                why = f"late: no answer within cohort.deadline={deadline}"
+                end = self.now + deadline
+                journey = replace(journey, stops=min(journey.stops, end), heard=end, fate="cancelled", why=why)
+            heapq.heappush(self._flying, (journey.heard, name, calls.call.endpoint, journey))
+
+    def next(self) -> Ended | None:
+        if not self._flying:
+            return None
+        heard, name, endpoint, journey = heapq.heappop(self._flying)
+        self.now = max(self.now, heard)
+        self._trips.append(self._trip(endpoint, journey, journey.stops, journey.fate))
+        return Ended(name, journey.why)
+
+    def collect(self, calls: Calls) -> Iterator[Reply | Part]:
+        trips, self._trips = self._trips, []
+        yield Part(virtual=self._until_now([trip for trip, _ in trips], sum(joules for _, joules in trips)))
+        for name in calls.names:
+            self.effort.did(calls.call, name)
+        yield from self.inner.ask(calls, Wait())
+
+    def stop(self) -> None:
+        self._flying.clear()
+        self._trips.clear()
 
     def _journey(self, calls: Calls, name: str) -> Journey:
         load = self.effort.of(calls.call, name)
@@ -98,12 +133,20 @@ class Virtual:
         self, endpoint: str, journeys: Mapping[str, Journey], ends: Mapping[str, float], wait: Wait
     ) -> VirtualTime:
         """Return the time since the last request was over, and who did what in it."""
-        trips, joules, counted = [], 0.0, set(wait.counted)
+        trips, total, counted = [], 0.0, set(wait.counted)
         for name, journey in journeys.items():
-            down, compute, up = journey.until(ends[name])
-            joules += self.devices.energy.joules(compute, down + up)
             late = ends[name] < journey.stops or (journey.fate == "counted" and name not in counted)
-            fate = "cancelled" if late else journey.fate
-            trips.append(Trip(name, endpoint, journey.at, down, compute, up, fate))
+            trip, joules = self._trip(endpoint, journey, ends[name], "cancelled" if late else journey.fate)
+            trips.append(trip)
+            total += joules
+        return self._until_now(trips, total)
+
+    def _trip(self, endpoint: str, journey: Journey, end: float, fate: str) -> tuple[Trip, float]:
+        """Return what a client did until it ended, and the joules that it took."""
+        down, compute, up = journey.until(end)
+        joules = self.devices.energy.joules(compute, down + up)
+        return Trip(journey.client, endpoint, journey.at, down, compute, up, fate), joules
+
+    def _until_now(self, trips: list[Trip], joules: float) -> VirtualTime:
         seconds, self._told = self.now - self._told, self.now
         return VirtualTime(seconds=seconds, until=self.now, joules=joules, timeline=trips)

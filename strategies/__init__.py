@@ -11,6 +11,7 @@ from hansa.strategies.ditto import Ditto
 from hansa.strategies.errors import CompositionError, LayoutError, RoundLost, StrategyError, SumError
 from hansa.strategies.fedadagrad import FedAdagrad
 from hansa.strategies.fedadam import FedAdam
+from hansa.strategies.fedasync import FedAsync
 from hansa.strategies.fedavg import FedAvg
 from hansa.strategies.fedavgm import FedAvgM
 from hansa.strategies.fedcm import FedCM
@@ -37,7 +38,7 @@ from hansa.strategies.scaffold import Scaffold
 from hansa.strategies.spec import WEIGHT, Channel, Cohort, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State, Strategy
 from hansa.strategies.term import Term
-from hansa.strategies.work import ClientWork, LocalTraining, Plan, Trained, Trainer, Work
+from hansa.strategies.work import ClientWork, Cost, LocalTraining, Plan, Trained, Trainer, Work
 
 __all__ = [
     "WEIGHT",
@@ -48,11 +49,13 @@ __all__ = [
     "Cohort",
     "CompositionError",
     "Context",
+    "Cost",
     "Endpoint",
     "Evaluation",
     "FedAdagrad",
     "FedAdam",
     "FLTrust",
+    "FedAsync",
     "FedAvg",
     "FedAvgM",
     "FedNova",

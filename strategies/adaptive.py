@@ -14,30 +14,55 @@ v are float32 and stay at the coordinator. Buffers move by d itself.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
 import numpy as np
 
 from hansa.strategies.errors import CompositionError
-from hansa.strategies.mean import check_decays, moved
-from hansa.strategies.strategy import Round, State
+from hansa.strategies.mean import Mean, check_decays, moved
+from hansa.strategies.pipeline import Transform
+from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
 from hansa.strategies.types import Array
 
 
-def check(*, tau: float, **decays: float) -> None:
-    """Refuse settings that divide by 0 or let the past grow."""
-    check_decays(**decays)
-    if not tau > 0:
-        raise CompositionError(f"strategy.tau={tau}: it must be above 0, for a parameter that never moved has v = 0.")
+class Adaptive(ABC):
+    """The base of adaptive server optimisers. It has no settings of its own, but reads those of the optimiser."""
 
+    lr: float
+    beta1: float
+    tau: float
+    weighting: str
+    denominator: str
+    pipeline: tuple[Transform, ...]
 
-def start(model_P: Array, tau: float) -> State:
-    """Return the state before the first round."""
-    return {"model": model_P, "first": np.zeros_like(model_P), "second": np.full_like(model_P, tau * tau)}
+    @abstractmethod
+    def rule(self, second_P: Array, square_P: Array) -> Array:
+        """Return the next v from the last and from d^2."""
 
+    def check(self, **decays: float) -> None:
+        """Refuse settings that divide by 0 or let the past grow."""
+        self._mean()
+        check_decays(beta1=self.beta1, **decays)
+        if not self.tau > 0:
+            raise CompositionError(
+                f"strategy.tau={self.tau}: it must be above 0, for a parameter that never moved has v = 0."
+            )
 
-def step(
-    state: State, mean_P: Array, second_P: Array, now: Round, *, lr: float, beta1: float, tau: float
-) -> dict[str, Array]:
-    """Return the state after a step along the mean update, with the v that the optimiser's rule gave."""
-    first_P = beta1 * state["first"] + (1 - beta1) * mean_P
-    step_P = lr * first_P / (np.sqrt(second_P) + tau)
-    return {"model": moved(state["model"], step_P, mean_P, now.buffers), "first": first_P, "second": second_P}
+    def _mean(self) -> Mean:
+        return Mean(weighting=self.weighting, denominator=self.denominator, pipeline=self.pipeline)
+
+    def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
+        return self._mean().endpoints(problem)
+
+    def init(self, model_P: Array) -> State:
+        second_P = np.full_like(model_P, self.tau * self.tau)
+        return {"model": model_P, "first": np.zeros_like(model_P), "second": second_P}
+
+    def round(self, state: State, now: Round) -> Flow:
+        mean_P, metrics = yield from self._mean().update(state, now)
+        first_P = self.beta1 * state["first"] + (1 - self.beta1) * mean_P
+        second_P = self.rule(state["second"], mean_P * mean_P)
+        step_P = self.lr * first_P / (np.sqrt(second_P) + self.tau)
+        model_P = moved(state["model"], step_P, mean_P, now.buffers)
+        return {"model": model_P, "first": first_P, "second": second_P}, metrics

@@ -76,10 +76,10 @@ class Totals:
     count_G: Array
     names: set[str]
 
-    def add(self, client: str, row_D: Row, group: int) -> None:
-        """Add one row in place; raises SumError and adds nothing where it must not enter."""
+    def add(self, client: str, row_D: Row, group: int, fade: float = 1.0) -> None:
+        """Add one row in place, ``fade`` of it; raises SumError and adds nothing where it must not enter."""
         self._room({client})
-        exact.add(self.spec, self.sum_GD[group], row_D)
+        exact.add(self.spec, self.sum_GD[group], row_D, fade)
         self.count_G[group] += 1
         self.names.add(client)
 

@@ -7,26 +7,26 @@ from dataclasses import dataclass
 
 from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError
-from hansa.strategies.fedavg import FedAvg
+from hansa.strategies.fedavg import Averaged
 from hansa.strategies.keys import Context
-from hansa.strategies.own_model import EvaluatingOwn, own_after, own_model, own_start
+from hansa.strategies.own_model import EvaluatingOwn, OwnModelWork, own_after, own_model
 from hansa.strategies.pipeline import Names, Transform
 from hansa.strategies.questions import personal
-from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
+from hansa.strategies.strategy import Endpoint, Problem
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trainer, Work, update
+from hansa.strategies.work import PLAIN, PRIVATE, Cost, Plan, Trainer, update
 
 
 @dataclass(frozen=True, kw_only=True)
-class DittoTraining(Work):
+class DittoTraining(OwnModelWork):
     """Train the common model as FedAvg does, and the client's own beside it."""
 
     weighted: bool
     attraction: float
     epochs: int | None
 
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return own_start(trainer, parameters, names)
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(PLAIN, self._plan()))
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
@@ -34,13 +34,15 @@ class DittoTraining(Work):
         model_P = payload["model"]
         common = trainer.train(model_P, states[PRIVATE], names, ctx)
         start_BP = own_model(states, model_P)
-        plan = Plan(proximal=self.attraction, anchor=model_P, epochs=self.epochs)
-        own = trainer.train(start_BP, states[PRIVATE], names, ctx, plan)
+        own = trainer.train(start_BP, states[PRIVATE], names, ctx, self._plan(model_P))
         return update(common, self.weighted), own_after(states, start_BP + own.delta_BP, common.private_BQ)
+
+    def _plan(self, anchor: Array | None = None) -> Plan:
+        return Plan(proximal=self.attraction, anchor=anchor, epochs=self.epochs)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ditto:
+class Ditto(Averaged):
     """FedAvg, and for each client a model v_k of its own that is drawn to the common one (algorithm 1):
 
         x <- FedAvg
@@ -60,18 +62,8 @@ class Ditto:
         if not self.attraction >= 0:
             raise CompositionError(f"strategy.attraction={self.attraction}: it is a number of at least 0.")
 
-    @property
-    def _average(self) -> FedAvg:
-        return FedAvg(lr=self.lr, weighting=self.weighting, pipeline=self.pipeline)
-
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if "corrects" not in problem.training:
             raise CompositionError("Ditto adds to every gradient: choose a task that has no train() of its own.")
-        work = DittoTraining(weighted=self._average.weighted, attraction=self.attraction, epochs=self.epochs)
-        return {**self._average.endpoints(problem, work), **personal(problem, EvaluatingOwn())}
-
-    def init(self, model_P: Array) -> State:
-        return self._average.init(model_P)
-
-    def round(self, state: State, now: Round) -> Flow:
-        return self._average.round(state, now)
+        work = DittoTraining(weighted=self.average.weighted, attraction=self.attraction, epochs=self.epochs)
+        return {**self.average.endpoints(problem, work), **personal(problem, EvaluatingOwn())}

@@ -6,6 +6,8 @@ An entry x of a channel whose cap is at most 2^e enters a sum of at most R rows 
 
 so that R entries of magnitude up to 2^e cannot leave int64. Integers add associatively; so do these sums. The error
 of a sum is at most R * 2^-(k+1).
+
+A row that answers an old round is multiplied by its fade, 0 < s <= 1, in the channels that fade: v = rint(x * s * 2^k).
 """
 
 from __future__ import annotations
@@ -35,10 +37,11 @@ def shift(cap: float, rows: int) -> int:
     return 62 - math.ceil(math.log2(rows)) - math.ceil(math.log2(cap))
 
 
-def chunks(spec: Spec) -> Iterator[tuple[Channel, float, slice]]:
-    """Walk over a row of reals in pieces of one channel and at most CHUNK entries, each with its scale 2^k."""
+def chunks(spec: Spec, fade: float = 1.0) -> Iterator[tuple[Channel, float, slice]]:
+    """Walk over a row of reals in pieces of one channel and at most CHUNK entries, each with its scale s * 2^k."""
     for channel in spec.channels:
         where, scale = spec.slices[channel.name], 2.0 ** shift(channel.cap, spec.cohort.max)
+        scale *= fade if channel.fades else 1.0
         for start in range(where.start, where.stop, CHUNK):
             yield channel, scale, slice(start, min(start + CHUNK, where.stop))
 
@@ -53,8 +56,8 @@ def zeros(spec: Spec, groups: int) -> Array:
     return np.zeros((groups, spec.dim), kind(spec))
 
 
-def add(spec: Spec, total_D: Array, row_D: Row) -> None:
-    """Add one row to a total, in place.
+def add(spec: Spec, total_D: Array, row_D: Row, fade: float = 1.0) -> None:
+    """Add one row to a total, in place; rings have no fractions, and so their rows cannot fade.
 
     Raises SumError, naming the channel, where the row must not enter; the total is then as it was, to the bit.
     """
@@ -64,9 +67,11 @@ def add(spec: Spec, total_D: Array, row_D: Row) -> None:
             "give both sides the same task and strategy."
         )
     if spec.domain == "real":
-        _add_reals(spec, total_D, row_D)
-    else:
+        _add_reals(spec, total_D, row_D, fade)
+    elif fade == 1:
         _add_ring(spec, total_D, row_D)
+    else:
+        raise SumError("rows of integers cannot fade: set cohort.decay=0, or leave Quantise out.")
 
 
 def to_reals(spec: Spec, total_GD: Array) -> Array:
@@ -78,11 +83,11 @@ def to_reals(spec: Spec, total_GD: Array) -> Array:
     return real_GD
 
 
-def _add_reals(spec: Spec, total_D: Array, row_D: Row) -> None:
+def _add_reals(spec: Spec, total_D: Array, row_D: Row, fade: float) -> None:
     """Check and add in one walk, while a piece is in the core's cache; what turns out wrong later is taken back."""
     scaled, square, added = np.empty(min(CHUNK, spec.dim), np.float64), 0.0, 0
     try:
-        for channel, scale, where in chunks(spec):
+        for channel, scale, where in chunks(spec, fade):
             part, fixed = row_D[where], scaled[: where.stop - where.start]
             np.multiply(part, scale, out=fixed, dtype=np.float64)
             norm = math.sqrt(float(fixed @ fixed)) / scale
@@ -94,7 +99,7 @@ def _add_reals(spec: Spec, total_D: Array, row_D: Row) -> None:
         if math.sqrt(square) > spec.l2 * (1 + 1e-9):
             raise SumError(f"the row's norm is {math.sqrt(square):g} where Bound allows {spec.l2:g}: see the client.")
     except SumError:
-        _take_back(spec, total_D, row_D, added)
+        _take_back(spec, total_D, row_D, added, fade)
         raise
 
 
@@ -112,8 +117,8 @@ def _rounded(fixed: Array, norm: float) -> Array:
     return whole
 
 
-def _take_back(spec: Spec, total_D: Array, row_D: Row, added: int) -> None:
-    for _, scale, where in chunks(spec):
+def _take_back(spec: Spec, total_D: Array, row_D: Row, added: int, fade: float) -> None:
+    for _, scale, where in chunks(spec, fade):
         if where.stop <= added:
             total_D[where] -= np.rint(row_D[where] * np.float64(scale)).astype(np.int64)
 

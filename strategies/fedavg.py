@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hansa.strategies.bound import Bound
-from hansa.strategies.mean import Mean
+from hansa.strategies.mean import Mean, moved
 from hansa.strategies.pipeline import Transform
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
 from hansa.strategies.types import Array
@@ -23,6 +23,7 @@ class FedAvg:
 
     D is the sum of the weights, or with ``denominator="expected"`` the constant cohort.expected, so that one client's
     influence on the model is bounded; with weights let max_examples be about one client's examples, for w_i <= 1.
+    Buffers, such as BatchNorm's statistics, move by the mean itself, whatever ``lr`` is.
     """
 
     lr: float = 1.0
@@ -49,7 +50,27 @@ class FedAvg:
         return {"model": model_P}
 
     def round(self, state: State, now: Round) -> Flow:
-        step_P, metrics = yield from self._mean().update(state, now)
-        step_P *= self.lr
-        step_P += state["model"]
-        return {"model": step_P}, metrics
+        mean_P, metrics = yield from self._mean().update(state, now)
+        return {"model": moved(state["model"], self.lr * mean_P, mean_P, now.buffers)}, metrics
+
+
+class Averaged:
+    """The base of strategies whose clients work otherwise than FedAvg's: the coordinator does what it does there.
+
+    It has no settings of its own, but reads those of the strategy; one without ``weighting`` counts clients alike.
+    """
+
+    lr: float
+    weighting: str = "uniform"
+    pipeline: tuple[Transform, ...]
+
+    @property
+    def average(self) -> FedAvg:
+        """FedAvg with this strategy's settings."""
+        return FedAvg(lr=self.lr, weighting=self.weighting, pipeline=self.pipeline)
+
+    def init(self, model_P: Array) -> State:
+        return self.average.init(model_P)
+
+    def round(self, state: State, now: Round) -> Flow:
+        return self.average.round(state, now)

@@ -10,23 +10,21 @@ import numpy as np
 from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.keys import Context
+from hansa.strategies.mean import moved
 from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trainer, Work
+from hansa.strategies.work import PRIVATE, ModelWork, Plan, Trainer
 
 TRAIN = "train.fedcm"
 
 
 @dataclass(frozen=True, kw_only=True)
-class MomentumTraining(Work):
+class MomentumTraining(ModelWork):
     """Mix the common momentum into every step; send the update, and how far the steps went."""
 
     alpha: float
-
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
@@ -64,7 +62,7 @@ class FedCM:
                 "client.weight_decay=0 and client.proximal=0, with a task that has no train() of its own."
             )
         channels = (
-            Channel(name="delta", shape=(problem.parameters,)),
+            Channel(name="delta", shape=(problem.parameters,), fades=True),
             Channel(name="travel", nonnegative=True),
             Channel(name="loss"),
         )
@@ -76,7 +74,8 @@ class FedCM:
 
     def round(self, state: State, now: Round) -> Flow:
         released = yield Request(endpoint=TRAIN, payload=state)
-        model_P = state["model"] + self.lr * released.mean("delta", "count")
+        mean_P = released.mean("delta", "count")
+        model_P = moved(state["model"], self.lr * mean_P, mean_P, now.buffers)
         moving = released.total("travel") > 0
         momentum_P = -released.mean("delta", "travel") if moving else state["momentum"]
         return {"model": model_P, "momentum": momentum_P}, {"train_loss": float(released.mean("loss", "count"))}

@@ -15,20 +15,17 @@ from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Slices, Tree
-from hansa.strategies.work import PRIVATE, Trainer, Work
+from hansa.strategies.work import PRIVATE, ModelWork, Trainer
 
 TRAIN = "train.fednova"
 
 
 @dataclass(frozen=True, kw_only=True)
-class NormalisedTraining(Work):
+class NormalisedTraining(ModelWork):
     """Train; send the update by its travel, and the travel. A client that takes no step has no update to divide."""
 
     weighted: bool
     buffers: Slices
-
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
@@ -69,7 +66,8 @@ class FedNova:
                 "FedNova divides by the steps of plain SGD: set client.optimiser=sgd, client.momentum=0, "
                 "client.weight_decay=0 and client.proximal=0, with a task that has no train() of its own."
             )
-        delta, travel = Channel(name="delta", shape=(problem.parameters,)), Channel(name="travel", nonnegative=True)
+        delta = Channel(name="delta", shape=(problem.parameters,), fades=True)
+        travel = Channel(name="travel", nonnegative=True)
         channels = weighed(self.weighting, delta, travel, Channel(name="loss"))
         pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
         work = NormalisedTraining(weighted=self.weighting == "examples", buffers=problem.buffers)

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError
-from hansa.strategies.fedavg import FedAvg
+from hansa.strategies.fedavg import Averaged
 from hansa.strategies.pipeline import Transform
-from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
-from hansa.strategies.types import Array
+from hansa.strategies.strategy import Endpoint, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class FedPer:
+class FedPer(Averaged):
     """FedAvg of the shared tensors, while each client trains the private ones, its personal layers, for itself.
 
     With the normalisation layers as the private ones it is FedBN (Li et al. 2021, "FedBN: Federated learning on non-IID
@@ -26,19 +25,9 @@ class FedPer:
     weighting: str = "examples"
     pipeline: tuple[Transform, ...] = (Bound(),)
 
-    @property
-    def _average(self) -> FedAvg:
-        return FedAvg(lr=self.lr, weighting=self.weighting, pipeline=self.pipeline)
-
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if not problem.private:
             raise CompositionError(
                 "the strategy needs private tensors: name them, as in private=['4.*'], or private=[norms] for FedBN."
             )
-        return self._average.endpoints(problem)
-
-    def init(self, model_P: Array) -> State:
-        return self._average.init(model_P)
-
-    def round(self, state: State, now: Round) -> Flow:
-        return self._average.round(state, now)
+        return self.average.endpoints(problem)

@@ -10,37 +10,39 @@ from dataclasses import dataclass
 
 from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError
-from hansa.strategies.fedavg import FedAvg
+from hansa.strategies.fedavg import Averaged
 from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names, Transform
-from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
+from hansa.strategies.strategy import Endpoint, Problem
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trainer, Work, update
+from hansa.strategies.work import PRIVATE, Cost, ModelWork, Plan, Trainer, update
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlternatingTraining(Work):
+class AlternatingTraining(ModelWork):
     """Train the private head with the body at rest, then the shared body with the head at rest; send the body."""
 
     weighted: bool
     head_epochs: int
     body_epochs: int | None
 
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=self._plans())
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        head = Plan(only="private", epochs=self.head_epochs)
+        head, body = self._plans()
         private_BQ = trainer.train(payload["model"], states[PRIVATE], names, ctx, head).private_BQ
-        body = Plan(only="shared", epochs=self.body_epochs)
         trained = trainer.train(payload["model"], private_BQ, names, ctx, body)
         return update(trained, self.weighted), {PRIVATE: private_BQ}
 
+    def _plans(self) -> tuple[Plan, Plan]:
+        return Plan(only="private", epochs=self.head_epochs), Plan(only="shared", epochs=self.body_epochs)
+
 
 @dataclass(frozen=True, kw_only=True)
-class FedRep:
+class FedRep(Averaged):
     """Learn a common representation x below a head h_k that each client keeps:
 
         h_k <- ``head_epochs`` passes of training, with x at rest
@@ -60,22 +62,12 @@ class FedRep:
         if self.head_epochs < 1:
             raise CompositionError(f"strategy.head_epochs={self.head_epochs}: it is at least 1.")
 
-    @property
-    def _average(self) -> FedAvg:
-        return FedAvg(lr=self.lr, weighting=self.weighting, pipeline=self.pipeline)
-
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if not problem.private:
             raise CompositionError("FedRep needs a private head: name its tensors, as in private=['4.*'].")
         if "corrects" not in problem.training:
             raise CompositionError("FedRep trains by parts: choose a task that has no train() of its own.")
         work = AlternatingTraining(
-            weighted=self._average.weighted, head_epochs=self.head_epochs, body_epochs=self.body_epochs
+            weighted=self.average.weighted, head_epochs=self.head_epochs, body_epochs=self.body_epochs
         )
-        return self._average.endpoints(problem, work)
-
-    def init(self, model_P: Array) -> State:
-        return self._average.init(model_P)
-
-    def round(self, state: State, now: Round) -> Flow:
-        return self._average.round(state, now)
+        return self.average.endpoints(problem, work)

@@ -10,23 +10,23 @@ from dataclasses import dataclass
 
 from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError
-from hansa.strategies.fedavg import FedAvg
+from hansa.strategies.fedavg import Averaged
 from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names, Transform
 from hansa.strategies.questions import personal
-from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
+from hansa.strategies.strategy import Endpoint, Problem
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trainer, Work
+from hansa.strategies.work import PRIVATE, Cost, ModelWork, Plan, Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluatingTuned(Work):
+class EvaluatingTuned(ModelWork):
     """Train the payload's ``model`` a little more, and evaluate what comes out; nothing of it is kept."""
 
     plan: Plan
 
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(self.plan,), evaluations=1)
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
@@ -36,7 +36,7 @@ class EvaluatingTuned(Work):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuning:
+class FineTuning(Averaged):
     """FedAvg; with each evaluation every client takes ``epochs`` passes from the common model and is evaluated again.
 
     What the tuned models reach is told as ``personal_`` metrics.
@@ -51,18 +51,8 @@ class FineTuning:
         if self.epochs < 1:
             raise CompositionError(f"strategy.epochs={self.epochs}: it is at least 1; without tuning take fedavg.")
 
-    @property
-    def _average(self) -> FedAvg:
-        return FedAvg(lr=self.lr, weighting=self.weighting, pipeline=self.pipeline)
-
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if "corrects" not in problem.training:
             raise CompositionError("fine-tuning sets its own passes: choose a task that has no train() of its own.")
         tuned = EvaluatingTuned(plan=Plan(epochs=self.epochs))
-        return {**self._average.endpoints(problem), **personal(problem, tuned)}
-
-    def init(self, model_P: Array) -> State:
-        return self._average.init(model_P)
-
-    def round(self, state: State, now: Round) -> Flow:
-        return self._average.round(state, now)
+        return {**self.average.endpoints(problem), **personal(problem, tuned)}

@@ -14,12 +14,13 @@ import numpy as np
 from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.keys import Context
+from hansa.strategies.mean import moved
 from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.questions import personal
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Slices, Tree
-from hansa.strategies.work import PRIVATE, Trainer, Work, mean_losses
+from hansa.strategies.work import PLAIN, PRIVATE, Cost, ModelWork, Trainer, mean_losses
 
 TRAIN = "train.ifca"
 
@@ -31,11 +32,11 @@ def nearest(trainer: Trainer, models_KP: Array, private_BQ: Array, names: Names)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterTraining(Work):
+class ClusterTraining(ModelWork):
     """Train the model that suits the client best; send its update in that model's place."""
 
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(PLAIN,), losses=len(payload["models"]))
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
@@ -50,11 +51,11 @@ class ClusterTraining(Work):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluatingNearest(Work):
+class EvaluatingNearest(ModelWork):
     """Evaluate the model that suits the client best."""
 
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(losses=len(payload["models"]), evaluations=1)
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
@@ -89,7 +90,7 @@ class Ifca:
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         channels = (
-            Channel(name="delta", shape=(self.clusters, problem.parameters)),
+            Channel(name="delta", shape=(self.clusters, problem.parameters), fades=True),
             Channel(name="members", shape=(self.clusters,), bound=1.0, cap=1.0, nonnegative=True),
             Channel(name="loss"),
         )
@@ -105,7 +106,8 @@ class Ifca:
         members_K = released.total("members")
         step_KP = released.total("delta") / np.maximum(members_K, 1.0)[:, None]
         metrics = {"train_loss": float(released.mean("loss", "count")), "clusters": float((members_K > 0).sum())}
-        return self._state((models_KP + self.lr * step_KP).astype(np.float32)), metrics
+        models_KP = moved(models_KP, self.lr * step_KP, step_KP, now.buffers)
+        return self._state(models_KP.astype(np.float32)), metrics
 
     def _spread(self, model_P: Array, buffers: Slices) -> Array:
         """Return the first models; buffers are not moved, for a variance below 0 would be none."""

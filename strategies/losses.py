@@ -19,7 +19,7 @@ from hansa.strategies.pipeline import Names, compose
 from hansa.strategies.spec import Channel, Cohort, Spec
 from hansa.strategies.strategy import Endpoint, Request
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Trainer, Work
+from hansa.strategies.work import PRIVATE, Cost, ModelWork, Trainer
 
 LOSSES = "query.training_loss"
 CHANNELS = ("loss", "examples", "weight")
@@ -29,11 +29,11 @@ Losses: TypeAlias = dict[str, tuple[float, float | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measuring(Work):
+class Measuring(ModelWork):
     """Measure the loss of the payload's ``model`` on local training data."""
 
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(losses=1)
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context

@@ -37,7 +37,7 @@ class Mean:
 
     def endpoints(self, problem: Problem, work: ClientWork | None = None) -> Mapping[str, Endpoint]:
         """Return the endpoint of local training, or of other work that sends the same channels."""
-        delta = Channel(name="delta", shape=(problem.parameters,))
+        delta = Channel(name="delta", shape=(problem.parameters,), fades=True)
         row = Spec(channels=weighed(self.weighting, delta, Channel(name="loss")), cohort=problem.cohort)
         work = work or LocalTraining(weighted=self.weighting == "examples")
         return {TRAIN: Endpoint(work=work, pipeline=compose(row, self.pipeline))}
@@ -63,9 +63,12 @@ def over(weighting: str) -> str:
 
 
 def moved(model_P: Array, step_P: Array, mean_P: Array, buffers: Slices) -> Array:
-    """Return the model after a step, in the step's memory. Buffers, which no gradient trains, move by the mean."""
+    """Return the model, or K of them, (K, P), after a step, in the step's memory.
+
+    Buffers, which no gradient trains, move by the mean.
+    """
     for where in buffers:
-        step_P[where] = mean_P[where]
+        step_P[..., where] = mean_P[..., where]
     step_P += model_P
     return step_P
 

@@ -7,38 +7,40 @@ from dataclasses import dataclass
 
 from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError
-from hansa.strategies.fedavg import FedAvg
+from hansa.strategies.fedavg import Averaged
 from hansa.strategies.keys import Context
-from hansa.strategies.own_model import own_after, own_model, own_start
+from hansa.strategies.own_model import OwnModelWork, own_after, own_model
 from hansa.strategies.pipeline import Names, Transform
-from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
+from hansa.strategies.strategy import Endpoint, Problem
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trainer, Work, update
+from hansa.strategies.work import PRIVATE, Cost, Plan, Trainer, update
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContrastiveTraining(Work):
+class ContrastiveTraining(OwnModelWork):
     """Train towards the common model's representations and away from those of the client's last model; keep the new."""
 
     weighted: bool
     mu: float
     temperature: float
 
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return own_start(trainer, parameters, names)
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(self._plan(),))
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        previous_BP = own_model(states, payload["model"])
-        plan = Plan(contrast=self.mu, temperature=self.temperature, previous=previous_BP)
+        plan = self._plan(own_model(states, payload["model"]))
         trained = trainer.train(payload["model"], states[PRIVATE], names, ctx, plan)
         after = own_after(states, payload["model"] + trained.delta_BP, trained.private_BQ)
         return update(trained, self.weighted), after
 
+    def _plan(self, previous: Array | None = None) -> Plan:
+        return Plan(contrast=self.mu, temperature=self.temperature, previous=previous)
+
 
 @dataclass(frozen=True, kw_only=True)
-class Moon:
+class Moon(Averaged):
     """FedAvg of clients whose representations z of examples stay near the common model's. The local loss is
 
         f_i(y) - mu log(exp(cos(z, z_x) / t) / (exp(cos(z, z_x) / t) + exp(cos(z, z_i) / t))),
@@ -59,10 +61,6 @@ class Moon:
         if not self.temperature > 0:
             raise CompositionError(f"strategy.temperature={self.temperature}: it is a number above 0.")
 
-    @property
-    def _average(self) -> FedAvg:
-        return FedAvg(lr=self.lr, weighting=self.weighting, pipeline=self.pipeline)
-
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if "corrects" not in problem.training:
             raise CompositionError("MOON adds to the loss: choose a task that has no train() of its own.")
@@ -70,11 +68,5 @@ class Moon:
             raise CompositionError(
                 "MOON contrasts what the last linear layer gets: choose a task whose model has a torch.nn.Linear."
             )
-        work = ContrastiveTraining(weighted=self._average.weighted, mu=self.mu, temperature=self.temperature)
-        return self._average.endpoints(problem, work)
-
-    def init(self, model_P: Array) -> State:
-        return self._average.init(model_P)
-
-    def round(self, state: State, now: Round) -> Flow:
-        return self._average.round(state, now)
+        work = ContrastiveTraining(weighted=self.average.weighted, mu=self.mu, temperature=self.temperature)
+        return self.average.endpoints(problem, work)

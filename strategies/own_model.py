@@ -15,12 +15,6 @@ OWN, BEGUN = "own", "own.begun"
 """The client states: its own shared parameters v_k, and whether it has any yet."""
 
 
-def own_start(trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-    """Return the states of clients that have no model of their own yet."""
-    none = np.zeros((len(names), 1), np.float32)
-    return {PRIVATE: trainer.private(names), OWN: np.zeros((len(names), parameters), np.float32), BEGUN: none}
-
-
 def own_model(states: Tree, model_P: Array) -> Array:
     """Return each client's own model, (B, P): the common one where it has none yet."""
     return np.where(states[BEGUN] > 0, states[OWN], model_P)
@@ -32,11 +26,17 @@ def own_after(states: Tree, own_BP: Array, private_BQ: Array) -> dict[str, Array
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluatingOwn(Work):
-    """Evaluate each client's own model on its test data."""
+class OwnModelWork(Work):
+    """The base of works with an own model, of which a client that was never asked has none."""
 
     def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return own_start(trainer, parameters, names)
+        none = np.zeros((len(names), 1), np.float32)
+        return {PRIVATE: trainer.private(names), OWN: np.zeros((len(names), parameters), np.float32), BEGUN: none}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatingOwn(OwnModelWork):
+    """Evaluate each client's own model on its test data."""
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context

@@ -9,19 +9,19 @@ import numpy as np
 
 from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError
-from hansa.strategies.fedavg import FedAvg
+from hansa.strategies.fedavg import Averaged
 from hansa.strategies.keys import Context
 from hansa.strategies.mean import scaled
-from hansa.strategies.own_model import EvaluatingOwn, own_after, own_start
+from hansa.strategies.own_model import EvaluatingOwn, OwnModelWork, own_after
 from hansa.strategies.pipeline import Names, Transform
 from hansa.strategies.questions import personal
-from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
+from hansa.strategies.strategy import Endpoint, Problem
 from hansa.strategies.types import Array, Slices, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trainer, Work, update
+from hansa.strategies.work import PRIVATE, Cost, Plan, Trainer, update
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnvelopeTraining(Work):
+class EnvelopeTraining(OwnModelWork):
     """Train an own model near the local one, move the local one towards it, and so on; send the local one."""
 
     attraction: float
@@ -30,25 +30,27 @@ class EnvelopeTraining(Work):
     rate: float
     buffers: Slices = ()
 
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return own_start(trainer, parameters, names)
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=self._plans())
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         w_BP = np.repeat(payload["model"][None], len(names), axis=0)
         private_BQ, share_B = states[PRIVATE], np.full(len(names), self.rate * self.attraction)
-        for part in range(self.local_rounds):
-            plan = Plan(proximal=self.attraction, steps=self.steps, part=part)
+        for plan in self._plans():
             trained = trainer.train(w_BP, private_BQ, names, ctx, plan)
             own_BP, private_BQ = w_BP + trained.delta_BP, trained.private_BQ
             w_BP = w_BP + scaled(trained.delta_BP, share_B, self.buffers)
         parts = {**update(trained, weighted=False), "delta": w_BP - payload["model"]}
         return parts, own_after(states, own_BP, private_BQ)
 
+    def _plans(self) -> tuple[Plan, ...]:
+        return tuple(Plan(proximal=self.attraction, steps=self.steps, part=part) for part in range(self.local_rounds))
+
 
 @dataclass(frozen=True, kw_only=True)
-class PFedMe:
+class PFedMe(Averaged):
     """Let each client's own model stay near the common one, and learn a common one that others are good near:
 
         theta_i = argmin f_i(theta) + attraction / 2 |theta - w_i|^2       ``steps`` local steps, from w_i
@@ -74,10 +76,6 @@ class PFedMe:
             if getattr(self, name) < 1:
                 raise CompositionError(f"strategy.{name}={getattr(self, name)}: it is at least 1.")
 
-    @property
-    def _average(self) -> FedAvg:
-        return FedAvg(lr=self.lr, weighting="uniform", pipeline=self.pipeline)
-
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if "corrects" not in problem.training:
             raise CompositionError("pFedMe adds to every gradient: choose a task that has no train() of its own.")
@@ -88,10 +86,4 @@ class PFedMe:
             rate=self.rate,
             buffers=problem.buffers,
         )
-        return {**self._average.endpoints(problem, work), **personal(problem, EvaluatingOwn())}
-
-    def init(self, model_P: Array) -> State:
-        return self._average.init(model_P)
-
-    def round(self, state: State, now: Round) -> Flow:
-        return self._average.round(state, now)
+        return {**self.average.endpoints(problem, work), **personal(problem, EvaluatingOwn())}

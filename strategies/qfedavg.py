@@ -16,7 +16,7 @@ from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Slices, Tree
-from hansa.strategies.work import PRIVATE, Trainer, Work, mean_losses
+from hansa.strategies.work import PLAIN, PRIVATE, Cost, ModelWork, Trainer, mean_losses
 
 TRAIN = "train.qfedavg"
 LEAST = 1e-5
@@ -24,15 +24,15 @@ LEAST = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoweredTraining(Work):
+class PoweredTraining(ModelWork):
     """Measure the loss F_i of the model as it came, train, and send e_i d_i with what the step is to be divided by."""
 
     q: float
     lipschitz: float
     buffers: Slices
 
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(PLAIN,), losses=1)
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
@@ -87,7 +87,7 @@ class QFedAvg:
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         channels = (
-            Channel(name="delta", shape=(problem.parameters,)),
+            Channel(name="delta", shape=(problem.parameters,), fades=True),
             Channel(name="curvature", cap=2.0**31, nonnegative=True),
             Channel(name="tilt", nonnegative=True),
             Channel(name="value"),

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from hansa.strategies.bound import Bound
+from hansa.strategies.errors import CompositionError
 from hansa.strategies.keys import Context
-from hansa.strategies.pipeline import Names, Transform, compose
+from hansa.strategies.mean import moved
+from hansa.strategies.pipeline import Names, Pipeline, Transform, compose
 from hansa.strategies.rules.rule import above, at_least
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Tree
-from hansa.strategies.work import PRIVATE, Trainer, Work
+from hansa.strategies.work import PLAIN, PRIVATE, Cost, Trainer, Work
 
 TRAIN, PASS = "train.rfa", "query.rfa"
+COARSEST = 0.1
+"""The largest step of a strength on the wire; those of updates of norm 1 are 1."""
 UPDATE, LOSS = "rfa", "rfa_loss"
 """What a client remembers of a round: its update d_i and its training loss."""
 
@@ -26,6 +30,9 @@ class Weighing(Work):
     """Send the pull of the client's update towards it, from the payload's ``point``."""
 
     smoothing: float
+
+    def cost(self, payload: Tree) -> Cost:
+        return Cost()
 
     def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
         return {UPDATE: np.zeros((len(names), parameters), np.float32), LOSS: np.zeros((len(names), 1), np.float32)}
@@ -42,6 +49,9 @@ class Weighing(Work):
 @dataclass(frozen=True, kw_only=True)
 class Training(Weighing):
     """Train locally from the payload's ``model``, remember the update, and send its pull."""
+
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(PLAIN,))
 
     def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
         return {PRIVATE: trainer.private(names), **super().start(trainer, parameters, names)}
@@ -84,8 +94,17 @@ class Rfa:
             Channel(name="strength", bound=most, cap=2 * most, nonnegative=True),
         )
         pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
+        self._check(pipeline)
         works = {TRAIN: Training(smoothing=self.smoothing), PASS: Weighing(smoothing=self.smoothing)}
         return {name: Endpoint(work=work, pipeline=pipeline) for name, work in works.items()}
+
+    def _check(self, pipeline: Pipeline) -> None:
+        """Refuse integers whose steps are too long for the strengths of honest clients, about 1 / |d_i|."""
+        if pipeline.wire.limit and pipeline.influence > COARSEST * pipeline.wire.limit:
+            raise CompositionError(
+                "RFA: integers of this pipeline are too coarse for strengths: lower pipeline.bound.clip to what is "
+                "sent, such as strength: 10, or set pipeline.quantise.bits=32 with cohort.max near the cohort."
+            )
 
     def init(self, model_P: Array) -> State:
         return {"model": model_P}
@@ -98,4 +117,4 @@ class Rfa:
             released = yield Request(endpoint=PASS, payload={"point": point_P}, to="counted")
             point_P = point_P + released.mean("delta", "strength")
         metrics = {"train_loss": float(released.mean("loss", "count"))}
-        return {"model": state["model"] + self.lr * point_P}, metrics
+        return {"model": moved(state["model"], self.lr * point_P, point_P, now.buffers)}, metrics

@@ -50,7 +50,7 @@ class Robust:
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         clients = problem.cohort.expected
         self._check(min(self.groups or clients, clients), CompositionError)
-        channels = (Channel(name="delta", shape=(problem.parameters,)), Channel(name="loss"))
+        channels = (Channel(name="delta", shape=(problem.parameters,), fades=True), Channel(name="loss"))
         pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
         aggregator = Aggregator(groups=self.groups, rule=median)
         return {TRAIN: Endpoint(work=LocalTraining(weighted=False), pipeline=pipeline, aggregator=aggregator)}

@@ -11,15 +11,18 @@ import numpy as np
 from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.keys import Context
+from hansa.strategies.mean import moved
 from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Slices, Tree
-from hansa.strategies.work import PRIVATE, Plan, Trained, Trainer, Work
+from hansa.strategies.work import PLAIN, PRIVATE, Cost, Plan, Trained, Trainer, Work
 
 TRAIN = "train.scaffold"
 CONTROL = "scaffold"
 """The client state c_i, its control variate; it never leaves the client."""
+FULL = Plan(steps=1, batch_size=0, part=1)
+"""One step along the gradient over all data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,9 @@ class ScaffoldTraining(Work):
     option: int
     buffers: Slices = ()
 
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(PLAIN, FULL) if self.option == 1 else (PLAIN,))
+
     def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
         return {PRIVATE: trainer.private(names), CONTROL: np.zeros((len(names), parameters), np.float32)}
 
@@ -39,7 +45,7 @@ class ScaffoldTraining(Work):
         plan = Plan(correction=payload["control"] - states[CONTROL])
         trained = trainer.train(payload["model"], states[PRIVATE], names, ctx, plan)
         if self.option == 1:
-            at_x = trainer.train(payload["model"], states[PRIVATE], names, ctx, Plan(steps=1, batch_size=0, part=1))
+            at_x = trainer.train(payload["model"], states[PRIVATE], names, ctx, FULL)
             change_BP = mean_gradient(at_x) - states[CONTROL]
         else:
             change_BP = mean_gradient(trained) - payload["control"]
@@ -87,7 +93,11 @@ class Scaffold:
                 "client.weight_decay=0 and client.proximal=0, with a task that has no train() of its own."
             )
         shape = (problem.parameters,)
-        channels = (Channel(name="delta", shape=shape), Channel(name="control", shape=shape), Channel(name="loss"))
+        channels = (
+            Channel(name="delta", shape=shape, fades=True),
+            Channel(name="control", shape=shape),  # c stays the mean of all c_i, however old an answer is
+            Channel(name="loss"),
+        )
         pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
         return {TRAIN: Endpoint(work=ScaffoldTraining(option=self.option, buffers=problem.buffers), pipeline=pipeline)}
 
@@ -96,6 +106,7 @@ class Scaffold:
 
     def round(self, state: State, now: Round) -> Flow:
         released = yield Request(endpoint=TRAIN, payload=state)
-        model_P = state["model"] + self.lr * released.mean("delta", "count")
+        mean_P = released.mean("delta", "count")
+        model_P = moved(state["model"], self.lr * mean_P, mean_P, now.buffers)
         control_P = state["control"] + released.mean("control", float(now.population))
         return {"model": model_P, "control": control_P}, {"train_loss": float(released.mean("loss", "count"))}

@@ -20,7 +20,9 @@ class Channel:
     """One named part of a row.
 
     ``bound`` is the largest L2 norm that the part can have and ``cap`` the largest magnitude of one entry: a reply
-    above its cap is refused. A ``weighted`` channel is multiplied by the client's weight before it is sent.
+    above its cap is refused. A ``weighted`` channel is multiplied by the client's weight before it is sent. One that
+    ``fades`` counts for less where it answers an old round; sums that others are divided by do not fade, so that a
+    stale update is damped even if it is alone.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Channel:
     cap: float = 2.0**16
     weighted: bool = False
     nonnegative: bool = False
+    fades: bool = False
 
     @property
     def size(self) -> int:

@@ -26,7 +26,7 @@ class Endpoint:
     """Something that clients can be asked to do; both sides build it from the same configuration.
 
     Where several requests of a round need one and the same local work, ``keep`` lets a client do it once and encode
-    its row anew for each request.
+    its row anew for each request, of this endpoint or of another whose work is equal.
     """
 
     work: ClientWork
@@ -55,6 +55,12 @@ class Endpoint:
     def release(self, totals: Totals, ctx: Context) -> Released:
         """Decode totals for the strategy; they are used up."""
         return Released.of(totals, self.pipeline, self.aggregator, ctx)
+
+
+def keeper(endpoints: Mapping[str, Endpoint], name: str) -> str:
+    """Return under which endpoint's name clients keep this one's rows: those of equal work in equal form are shared."""
+    work, form = endpoints[name].work, endpoints[name].pipeline.row
+    return min(other for other, one in endpoints.items() if one.keep and (one.work, one.pipeline.row) == (work, form))
 
 
 @dataclass(frozen=True, kw_only=True)

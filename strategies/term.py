@@ -15,21 +15,21 @@ from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Slices, Tree
-from hansa.strategies.work import PRIVATE, Trainer, Work, mean_losses
+from hansa.strategies.work import PLAIN, PRIVATE, Cost, ModelWork, Trainer, mean_losses
 
 TRAIN = "train.tilted"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TiltedTraining(Work):
+class TiltedTraining(ModelWork):
     """Measure the loss of the model as it came, train, and send the update times e_i, with e_i and the loss."""
 
     t: float
     weighted: bool
     buffers: Slices
 
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(PLAIN,), losses=1)
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
@@ -70,7 +70,8 @@ class Term:
         tilt.check("t", self.t)
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
-        delta, share = Channel(name="delta", shape=(problem.parameters,)), Channel(name="tilt", nonnegative=True)
+        delta = Channel(name="delta", shape=(problem.parameters,), fades=True)
+        share = Channel(name="tilt", nonnegative=True)
         channels = weighed(self.weighting, delta, share, Channel(name="value"), Channel(name="loss"))
         pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
         work = TiltedTraining(t=self.t, weighted=self.weighting == "examples", buffers=problem.buffers)

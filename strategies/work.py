@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -130,6 +130,26 @@ class ClientWork(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a work asks of a client: ``trainings`` by their plans, and passes without gradients: ``losses`` over its
+    training data and ``evaluations`` over its test data with the model, ``queries`` over its training data without."""
+
+    trainings: tuple[Plan, ...] = ()
+    losses: int = 0
+    evaluations: int = 0
+    queries: int = 0
+
+
+@runtime_checkable
+class Costed(Protocol):
+    """A work that tells its cost; one that does not is a training, an evaluation or a query, as its endpoint says."""
+
+    def cost(self, payload: Tree) -> Cost:
+        """Return what the work asks of each client."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """The base of works: no state, and none that depends on what was sent."""
 
@@ -147,14 +167,22 @@ PRIVATE = "private"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalTraining(Work):
+class ModelWork(Work):
+    """The base of works that need the model: their one state is the client's private parameters."""
+
+    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
+        return {PRIVATE: trainer.private(names)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalTraining(ModelWork):
     """Train locally from the payload's ``model`` by a plan; sends delta, mean loss and, by example, the weight."""
 
     weighted: bool = True
     plan: Plan = PLAIN
 
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
+    def cost(self, payload: Tree) -> Cost:
+        return Cost(trainings=(self.plan,))
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
@@ -170,11 +198,8 @@ def update(trained: Trained, weighted: bool) -> dict[str, Array]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluating(Work):
+class Evaluating(ModelWork):
     """Evaluate the payload's ``model`` on local test data."""
-
-    def start(self, trainer: Trainer, parameters: int, names: Names) -> dict[str, Array]:
-        return {PRIVATE: trainer.private(names)}
 
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context

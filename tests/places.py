@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hansa.conf.compose import compose
 from hansa.conf.run import Run, assemble
 from hansa.fedclient.state import MemoryStates, States
-from hansa.fedlink.messages import Call, Reply
+from hansa.fedlink.messages import Call, Calls, Reply
 from hansa.fedserver.coordinator import Coordinator
+from hansa.fedserver.federation import Ended, Federation
 from hansa.fedserver.policy import Wait
 from hansa.fedserver.records import Refusal, RoundRecord
+from hansa.fedserver.selection.there import Present
 from hansa.simulations.inline import Inline
 from hansa.strategies.keys import from_seed
 from hansa.strategies.pipeline import Names
@@ -49,6 +52,33 @@ class Tampered:
             yield from self.change(reply, calls[reply.client])
 
 
+@dataclass
+class Replayed:
+    """A ``Standing`` federation whose clients answer as a log says, round by round, whenever they really answered."""
+
+    inner: Inline
+    log: deque[str]
+
+    def population(self) -> Names:
+        return HOSPITALS
+
+    def around(self) -> Present:
+        return Present(HOSPITALS)
+
+    def ask(self, calls: Calls, wait: Wait) -> Iterator[Reply]:
+        return self.inner.ask(calls, wait)
+
+    def start(self, calls: Calls, deadline: float | None) -> None: ...
+
+    def next(self) -> Ended:
+        return Ended(self.log.popleft())
+
+    def collect(self, calls: Calls) -> Iterator[Reply]:
+        return self.inner.ask(calls, Wait())
+
+    def stop(self) -> None: ...
+
+
 def run_of(*settings: str) -> Run:
     return assemble(*compose(["task=heart_disease", "rounds=3", "evaluation.every=0", *settings]))
 
@@ -57,7 +87,7 @@ def inline(run: Run, names: Names = HOSPITALS, states: States | None = None) -> 
     return Inline(run.site(states or MemoryStates(), from_seed(run.job.seed, "client")), names)
 
 
-def coordinator(run: Run, federation: Inline | Tampered | None = None) -> Coordinator:
+def coordinator(run: Run, federation: Federation | None = None) -> Coordinator:
     return Coordinator(
         job=run.job,
         federation=federation or inline(run),
@@ -66,3 +96,8 @@ def coordinator(run: Run, federation: Inline | Tampered | None = None) -> Coordi
         clock=time.perf_counter,
         watch=Told(),
     )
+
+
+def replayed(run: Run, log: deque[str]) -> Coordinator:
+    """Return the coordinator of an asynchronous run whose clients answer by a log."""
+    return coordinator(run, Replayed(inline(run), log))

@@ -37,7 +37,7 @@ class Journey:
     phases: Phases
     stops: float
     heard: float
-    fate: Literal["counted", "dropped", "absent"] = "counted"
+    fate: Literal["counted", "cancelled", "dropped", "absent"] = "counted"
     why: str = ""
 
     def until(self, now: float) -> Phases:

@@ -13,7 +13,7 @@ from hansa.strategies.laws.tree import copied, demand, demand_same
 from hansa.strategies.laws.world import Quadratic
 from hansa.strategies.pipeline import Names
 from hansa.strategies.spec import Cohort
-from hansa.strategies.strategy import Address, Endpoint, Request, Round, State, Strategy
+from hansa.strategies.strategy import Address, Endpoint, Request, Round, State, Strategy, keeper
 from hansa.strategies.types import Array, Tree
 
 Lost = Collection[tuple[int, str]]
@@ -142,7 +142,8 @@ class Place:
 
     def _work(self, end: Endpoint, request: Request, block: Names, ctx: Context) -> tuple[Array, State]:
         """The rows of a block, of which those that an earlier request of the round kept are not made again."""
-        new = tuple(name for name in block if not (end.keep and (request.endpoint, name) in self.kept))
+        slot = keeper(self.endpoints, request.endpoint) if end.keep else request.endpoint
+        new = tuple(name for name in block if not (end.keep and (slot, name) in self.kept))
         if new:
             start = end.work.start(self.world, self.world.parameters, new)
             states = {
@@ -152,8 +153,8 @@ class Place:
             before = copied(states, "the clients' states")
             made = end.run(self.world, request.payload, states, new, ctx)
             demand_same(before, states, f"the clients' states after the work of {request.endpoint!r}")
-            self.kept |= {(request.endpoint, name): reply for name, reply in taken_apart(*made, new).items()}
-        kept = [self.kept[request.endpoint, name] for name in block]
+            self.kept |= {(slot, name): reply for name, reply in taken_apart(*made, new).items()}
+        kept = [self.kept[slot, name] for name in block]
         return np.stack([row_D for row_D, _ in kept]), stacked([after for _, after in kept], kept[0][1])
 
     def _addressed(self, to: Address, asked: list[tuple[Request, Released]]) -> Names:

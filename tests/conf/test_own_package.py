@@ -45,18 +45,18 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Python:
 
 
 def test_its_strategy_is_run_by_name_with_settings_of_its_own(python):
-    words = ["rounds=2", "strategy=momentum", "strategy.beta=0.0,0.5"]
+    words = ["rounds=2", "strategy=tethered", "strategy.rope=0.01,100.0"]
     done = python("-c", CODE, "simulate", "-m", *words)
     assert done.returncode == 0, done.stderr
-    plain, heavy = (json.loads(line) for line in done.stdout.splitlines())
-    assert plain["strategy"] == heavy["strategy"] == "momentum"
-    assert plain["model_sha256"] != heavy["model_sha256"]
+    short, long = (json.loads(line) for line in done.stdout.splitlines())
+    assert short["strategy"] == long["strategy"] == "tethered"
+    assert short["model_sha256"] != long["model_sha256"]
 
 
 def test_its_settings_are_checked_and_its_errors_told(python):
     cases = {
-        "strategy=momentum strategy.bta=1": "setting 'strategy.bta' does not exist: nearest are strategy.beta",
-        "strategy=momentun": "strategy=momentun does not exist: nearest are strategy=momentum",
+        "strategy=tethered strategy.rop=1": "setting 'strategy.rop' does not exist: nearest are strategy.rope",
+        "strategy=tetherd": "strategy=tetherd does not exist: nearest are strategy=tethered",
         "strategy=half": "strategy harbour_strategies:Half lacks endpoints(), round(): see docs/strategies.md",
         "strategy=gone": "strategy 'gone' (harbour_strategies:NotThere) cannot be loaded: AttributeError",
     }
@@ -69,7 +69,7 @@ def test_its_settings_are_checked_and_its_errors_told(python):
 
 def test_it_is_listed(python):
     done = python("-c", CODE, "strategies")
-    assert "momentum" in done.stdout and "fedavg" in done.stdout
+    assert "tethered" in done.stdout and "fedavg" in done.stdout
 
 
 def test_it_keeps_the_laws(python):

@@ -9,7 +9,8 @@ import pytest
 
 from hansa.fedclient.state import MemoryStates
 from hansa.fedlink.messages import HELLO, SETTLE, Call
-from hansa.strategies import FedAvg, Request
+from hansa.strategies import Bound, FedAvg, LocalTraining, Plan, Request, Spec, compose
+from hansa.strategies.strategy import keeper
 from tests.places import coordinator, inline, run_of
 
 
@@ -75,6 +76,25 @@ def test_local_work_is_done_once_a_round(monkeypatch):
     assert len(list(there.rounds())) == 4 and len(done) == 3 * 4
     list(here.rounds())
     assert np.array_equal(there.parameters(), here.parameters())
+
+
+def test_only_equal_works_share_a_kept_row(monkeypatch):
+    run = run_of()
+    end = replace(run.job.endpoints["train.update"], keep=True)
+    more = {name: Plan(epochs=epochs) for name, epochs in (("once", 1), ("twice", 2), ("two", 2))}
+    ends = {f"train.{name}": replace(end, work=LocalTraining(plan=plan)) for name, plan in more.items()}
+    bare = Spec(channels=end.pipeline.row.channels[1:], cohort=end.pipeline.row.cohort)
+    ends["train.bare"] = replace(ends["train.two"], pipeline=compose(bare, (Bound(),)))
+    assert [keeper(ends, name) for name in ends] == ["train.once", "train.twice", "train.twice", "train.bare"]
+    alone, site = (replace(inline(run).site, endpoints=ends) for _ in range(2))
+    done, train = [], type(run.work).train
+    monkeypatch.setattr(type(run.work), "train", lambda *a, **k: (done.append(a[5]), train(*a, **k))[1])
+    names = ("train.once", "train.twice", "train.two", "train.once")
+    rows = [site.answer(scaffold_call(run, endpoint=name), "hungary").row for name in names]
+    assert done == [more["once"], more["twice"]], "equal works share, and others do not"
+    assert np.array_equal(rows[1], rows[2]) and np.array_equal(rows[0], rows[3])
+    assert np.array_equal(rows[1], alone.answer(scaffold_call(run, endpoint="train.two"), "hungary").row)
+    assert not np.array_equal(rows[0], rows[1])
 
 
 def test_a_run_ends_with_states_settled():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from hansa.fedserver.presence import Presence
 from hansa.fedserver.records import RoundRecord
 from hansa.strategies.keys import from_seed
 from tests.devices import Caller, Plant, Raw, answers, channel
-from tests.places import HOSPITALS, Told, coordinator, run_of
+from tests.places import HOSPITALS, Told, coordinator, replayed, run_of
 
 SECONDS = 30
 
@@ -272,3 +273,65 @@ def test_an_answer_that_is_larger_than_its_row_ends_the_session_with_the_reason(
         raw.close()
         assert "bytes, of which" in goodbye.text and "are allowed" in goodbye.text
         assert records[1].counted == 3
+
+
+BUFFERED = ("strategy=scaffold", "cohort=asynchronous", "cohort.buffer=2", "rounds=6")
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_an_asynchronous_run_waits_for_nobody_and_its_log_gives_the_model(plant, tmp_path, secure):
+    run = run_of(*BUFFERED)
+    with link(run, plant if secure else None, tmp_path) as there:
+        there.join(*HOSPITALS)
+        slow, go = there.devices["va_long_beach"], threading.Event()
+        work = slow.work
+
+        def wait(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+            if len(slow.worked) == 2:
+                go.wait(SECONDS)
+            return work(head, body)
+
+        slow.work = wait
+        coordinator, records = there.coordinator(), []
+        for record in coordinator.rounds():
+            records.append(record)
+            if record.round == 4:
+                assert "va_long_beach" not in {name for one in records for name in one.staleness}
+                go.set()
+                there.until(lambda: "va_long_beach" in there.federation._held)
+        assert [record.counted for record in records[1:]] == [2] * 6 and not there.watch.refusals
+        assert records[5].staleness["va_long_beach"] == 4, "it answered the first model in round 5"
+        there.until(lambda: not any(device.client.holds() for device in there.devices.values()))
+    assert not list(tmp_path.iterdir()), "no file of an answer is left"
+    log = deque(name for record in records[1:] for name in record.staleness)
+    again = replayed(run_of(*BUFFERED), log)
+    assert [record.staleness for record in again.rounds()] == [record.staleness for record in records]
+    assert again.parameters().tobytes() == coordinator.parameters().tobytes()
+
+
+def test_asynchronous_clients_that_go_or_take_too_long_are_named_and_the_run_goes_on(plant, tmp_path):
+    run = run_of("strategy=fedbuff", "cohort=asynchronous", "cohort.buffer=2", "cohort.deadline=0.6", "rounds=30")
+    with link(run, plant, tmp_path) as there:
+        there.federation.presence.patience = 0.2
+        there.join(*HOSPITALS)
+        slow, liar, over = there.devices["cleveland"], there.devices["hungary"], threading.Event()
+        work = slow.work
+
+        def wait(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+            if len(slow.worked) > 1:
+                over.wait(SECONDS)
+            return work(head, body)
+
+        slow.work = wait
+        rounds = there.coordinator().rounds()
+        next(rounds)
+        liar.work = lambda head, body: (b'{"version": 1}', b"")
+        next(rounds)
+        there.leave("switzerland")
+        for _ in rounds:
+            why = {refusal.client: refusal.why for refusal in there.watch.refusals}
+            if {"cleveland", "hungary", "switzerland"} <= why.keys():
+                break
+        over.set()
+        assert why["cleveland"] == "late: no answer within cohort.deadline" and "what it should be" in why["hungary"]
+        assert why["switzerland"] == "the line of 'switzerland' has been down for 0 s"

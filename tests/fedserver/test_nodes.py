@@ -171,7 +171,7 @@ def test_with_over_selection_the_first_answers_are_enough_and_the_others_are_nam
     names = dict(zip(map(str, range(4, 8)), HOSPITALS, strict=True))
     due = {"cleveland": 9.0, "hungary": 1.0, "switzerland": 5.0, "va_long_beach": 3.0}
     grid.order = lambda messages: later(grid, messages, lambda i: due[names[i]] <= clock.now)
-    replies = list(there.ask(calls_of(run), run.job.cohort.wait("train", Pace(), wanted=2)))
+    replies = list(there.ask(calls_of(run), run.job.cohort.wait("train", Pace(), 4, cohort=True)))
     assert [reply.client for reply in replies if reply.failure is None] == ["hungary", "va_long_beach"]
     assert {reply.client for reply in replies if reply.failure} == {"cleveland", "switzerland"}
     assert 3 <= clock.now < 4

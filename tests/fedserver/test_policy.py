@@ -130,8 +130,6 @@ def test_a_share_more_is_drawn(size, over, drawn):
         ({"over": 0.3}, r"set cohort.size, or leave over out"),
         ({"quorum": 0.0}, r"cohort.quorum=0.0: it is a share above 0, and 1 at most"),
         ({"quorum": 1.1}, r"cohort.quorum=1.1"),
-        ({"late": "buffer"}, r"needs an asynchronous federation, which is not there yet: drop"),
-        ({"late": "never"}, r"cohort.late=never: it is drop"),
     ],
 )
 def test_what_cannot_be_is_refused(settings, told):

@@ -14,6 +14,7 @@ from hansa.strategies import (
     Evaluation,
     FedAdagrad,
     FedAdam,
+    FedAsync,
     FedAvg,
     FedAvgM,
     FedCM,
@@ -98,6 +99,8 @@ STRATEGIES = {
     "fedadagrad": FedAdagrad(),
     "fedadagrad, 32 bits": FedAdagrad(pipeline=(BOUND, Quantise(bits=32))),
     "fedadam": FedAdam(),
+    "fedasync": FedAsync(),
+    "fedasync, clipped": FedAsync(pipeline=(Bound(clip={"model": 20.0, "share": 1.0, "loss": 50.0}),)),
     "fedadam, clipped": FedAdam(pipeline=(BOUND,)),
     "fedyogi": FedYogi(),
     "fedyogi, 16 bits": FedYogi(pipeline=(BOUND, Quantise())),
@@ -183,6 +186,17 @@ def test_strategy_of_a_model_with_buffers(name):
     laws.check_state(STRATEGIES[name], NORMED)
 
 
+RATED = [name for name, s in STRATEGIES.items() if hasattr(s, "lr") and type(s) not in (Twice, FedAsync)]
+"""Strategies with a rate at the server; FedAsync's mixes whole models, statistics and all."""
+
+
+@pytest.mark.parametrize("name", RATED)
+def test_the_servers_rate_leaves_buffers_as_they_are(name):
+    still_P, slow_P = (laws.play(replace(STRATEGIES[name], lr=lr), NORMED, 1).model_P for lr in (1.0, 0.25))
+    same_P = np.isin(np.arange(NORMED.parameters), np.r_[NORMED.buffers])
+    np.testing.assert_array_equal(still_P == slow_P, same_P)
+
+
 TRANSFORMS = {
     "nothing bounded": (Bound(),),
     "one channel bounded": (Bound(clip={"delta": 1.0}),),
@@ -254,6 +268,8 @@ LIMITS = {
     "a wide radius clips nothing": (Robust(rule=CentredClipping(radius=1e9)), UNIFORM, {"atol": 1e-6}),
     "asking twice exactly is asking once": (Twice(), FedAvg(), {}),
     "evaluation learns nothing": (Evaluated(), FedAvg(), {}),
+    "all models are mixed in step": (FedAsync(lr=1.0, mu=0.0), UNIFORM, {"atol": 1e-6}),
+    "models that are pulled back": (FedAsync(lr=1.0, mu=2.0), FedProx(mu=2.0, weighting="uniform"), {"atol": 1e-6}),
     "no pull to the start": (FedProx(mu=0.0), FedAvg(), {}),
     "no contrast": (Moon(mu=0.0), FedAvg(), {}),
     "no client momentum": (FedCM(alpha=1.0), UNIFORM, {}),

@@ -1,4 +1,4 @@
-"""FedAvg with server momentum (Hsu et al. 2019, arXiv:1909.06335): v <- beta v + mean update, x <- x + lr v."""
+"""FedAvg of a model that lies on a rope: it moves no further than that in a round."""
 
 from __future__ import annotations
 
@@ -12,28 +12,23 @@ from hansa.strategies.types import Array
 
 
 @dataclass(frozen=True, kw_only=True)
-class Momentum:
-    """Move the model by a running sum of the mean updates."""
+class Tethered:
+    """Cut FedAvg's step to the length ``rope``, in the L2 norm."""
 
-    lr: float = 1.0
-    beta: float = 0.9
+    rope: float = 1.0
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
-        return self._mean.endpoints(problem)
+        return FedAvg(pipeline=self.pipeline).endpoints(problem)
 
     def init(self, model_P: Array) -> State:
-        return {"model": model_P, "velocity": np.zeros_like(model_P)}
+        return {"model": model_P}
 
     def round(self, state: State, now: Round) -> Flow:
-        after, metrics = yield from self._mean.round({"model": state["model"]}, now)
-        velocity_P = np.float32(self.beta) * state["velocity"] + (after["model"] - state["model"])
-        model_P = state["model"] + np.float32(self.lr) * velocity_P
-        return {"model": model_P, "velocity": velocity_P}, metrics
-
-    @property
-    def _mean(self) -> FedAvg:
-        return FedAvg(pipeline=self.pipeline)
+        after, metrics = yield from FedAvg(pipeline=self.pipeline).round(state, now)
+        step_P = after["model"] - state["model"]
+        step_P *= min(1.0, self.rope / max(float(np.linalg.norm(step_P)), 1e-30))
+        return {"model": state["model"] + step_P}, metrics
 
 
 class Half:

@@ -1,6 +1,7 @@
 """Clients side by side: what one after the other gives, to the rounding of float32, or a refusal by name.
 
-The tolerance is 1e-5, about a hundred roundings of float32, of a number or of 1 where it is smaller.
+The tolerance is 1e-5, about a hundred roundings of float32, of a number or of 1 where it is smaller. It holds for
+outputs of about 1 to 10: those of hundreds, to which strong corrections push a model, round more on some CPUs.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def trained(kind, task, correction=False, names=NAMES, **settings):
     model_P = work.layout.pack({k: v.numpy() for k, v in work.model.state_dict().items()}, "shared")
     ctx = Context(round=2, public=b"p" * 32, own=b"o" * 32)
     rng = np.random.default_rng(3)
-    push_BP = rng.normal(size=(len(names), len(model_P))).astype(np.float32) if correction else None
+    push_BP = rng.normal(0, 0.1, (len(names), len(model_P))).astype(np.float32) if correction else None
     private_BQ = work.private(names) + rng.normal(size=(len(names), 1)).astype(np.float32)
     return work.train(model_P, private_BQ, names, ctx, Plan(correction=push_BP))
 

@@ -25,7 +25,7 @@ from hansa.simulations.devices.trace import Trace
 from hansa.simulations.effort import Effort
 from hansa.simulations.errors import DeviceError
 from hansa.simulations.virtual import Virtual
-from hansa.strategies import Context
+from hansa.strategies import Context, LocalTraining, Plan
 from tests.places import run_of
 
 LUCK = Luck(b"a key")
@@ -60,6 +60,22 @@ def test_times_energy_and_model_are_the_same_with_any_engine_and_any_number_of_w
         assert {name: there[name] for name in same} == {name: alone[name] for name in same}
         assert [line["virtual"] for line in lines(folder)] == virtual
     assert simulated(tmp_path / "other", *PHONES, "seed=2").summary["virtual_seconds"] != alone["virtual_seconds"]
+
+
+@pytest.mark.parametrize("strategy", ["fedbuff", "scaffold", "median_of_means"])
+def test_an_asynchronous_run_repeats_with_any_engine_and_any_number_of_workers(tmp_path, strategy):
+    words = (*PHONES[:-2], f"strategy={strategy}", "rounds=5")
+    words += ("cohort=asynchronous", "cohort.size=9", "cohort.buffer=4", "evaluation.to=cohort")
+    alone = simulated(tmp_path / "alone", *words).summary
+    found = lines(tmp_path / "alone")
+    assert max(max(line["staleness"].values()) for line in found) > 0 and alone["virtual_seconds"] > 10
+    assert all(line["cohort"] == 9 and line["counted"] == 4 == len(line["staleness"]) for line in found)
+    for workers in (1, 3):
+        folder = tmp_path / str(workers)
+        there = simulated(folder, *words, "federation=processes", f"workers={workers}").summary
+        same = ["model_sha256", "virtual_seconds", "joules", "failures", "bytes_up", "bytes_down"]
+        assert {name: there[name] for name in same} == {name: alone[name] for name in same}
+        assert [line["staleness"] for line in lines(folder)] == [line["staleness"] for line in found]
 
 
 @pytest.mark.parametrize("words", [(), ("strategy=scaffold", "cohort.size=3"), ("strategy=median", "rounds=1")])
@@ -153,7 +169,7 @@ CALL = Call(endpoint="train.update", run="r", round=1, request=0, digest="d")
 def asked(there, names=NAMES, pace=None, **policy):
     """Ask, and return the part that tells of virtual time, and who was really asked to work."""
     settings = CohortPolicy(**policy)
-    wait = settings.wait(CALL.endpoint, pace or Pace(), settings.expected(len(names)))
+    wait = settings.wait(CALL.endpoint, pace or Pace(), len(names), cohort=True)
     first, *rest = there.ask(Calls(CALL, names, {"a": (0, 0)}), wait)
     assert isinstance(first, Part) and first.virtual is not None
     return first, [reply.client for reply in rest]
@@ -330,11 +346,15 @@ def test_effort_is_that_of_the_work(tmp_path):
 
 
 def test_work_that_was_kept_costs_nothing_when_it_is_asked_for_again():
-    endpoints = {**RUN.job.endpoints, "train.update": replace(RUN.job.endpoints["train.update"], keep=True)}
+    end = replace(RUN.job.endpoints["train.update"], keep=True)
+    other = replace(end, work=LocalTraining(plan=Plan(epochs=3)))
+    endpoints = {**RUN.job.endpoints, "train.update": end, "train.equal": end, "train.other": other}
     effort, name = Effort(RUN.work, endpoints), RUN.work.task.clients()[0]
     before = effort.of(CALL, name).work
     effort.did(CALL, name)
     assert before[0] > 0 and effort.of(replace(CALL, request=1), name).work == (0, 0.0)
+    other, equal = (effort.of(replace(CALL, endpoint=f"train.{which}"), name).work for which in ("other", "equal"))
+    assert equal == (0, 0.0) and other == (3 * before[0], before[1])
     assert effort.of(replace(CALL, round=2), name).work == before
     effort.did(replace(CALL, round=2), "another")
     assert effort.of(replace(CALL, round=2), name).work == before

@@ -121,3 +121,42 @@ def test_rings_wrap_and_refuse_what_is_over_their_limit(domain):
     with pytest.raises(SumError, match="101 where Quantise allows 100"):
         exact.add(spec, out[0], np.array([-101, 0]).astype(spec.dtype))
     assert out[0].tolist() == [7, 0]
+
+
+FADING = Spec(
+    channels=(Channel(name="delta", shape=(3,), fades=True), Channel(name="count", nonnegative=True)),
+    cohort=Cohort(expected=4, max=4),
+)
+
+
+@given(st.lists(st.floats(2.0**-10, 1.0), min_size=4, max_size=4), st.permutations(range(4)))
+@settings(max_examples=25, deadline=None)
+def test_rows_fade_in_the_channels_that_do_and_in_any_order(fades, order):
+    rows = np.abs(wild(5)[:4, :4])
+    sums = [exact.zeros(FADING, 1), exact.zeros(FADING, 1)]
+    for total_D, places in zip(sums, (range(4), order), strict=True):
+        for i in places:
+            exact.add(FADING, total_D[0], rows[i], fades[i])
+    assert np.array_equal(*sums)
+    true = (rows.astype(np.float64) * np.stack([[f, f, f, 1] for f in fades])).sum(0)
+    assert np.allclose(exact.to_reals(FADING, sums[0])[0], true, rtol=0, atol=4 * 2.0 ** -exact.shift(2.0**16, 4))
+
+
+def test_a_row_that_does_not_fade_is_the_same_to_the_bit_and_a_wrong_one_is_taken_back_though_it_fades():
+    rows, bad = np.abs(wild(6)[:, :4]), np.array([1.7, 2.3, 0.1, -1.0], np.float32)
+    faded, plain = exact.zeros(FADING, 1), exact.zeros(FADING, 1)
+    exact.add(FADING, faded[0], rows[0], 1.0)
+    exact.add(FADING, plain[0], rows[0])
+    assert np.array_equal(faded, plain)
+    with pytest.raises(SumError, match="nothing below 0"):
+        exact.add(FADING, faded[0], bad, 1 / 3)
+    assert np.array_equal(faded, plain)
+
+
+def test_integers_cannot_fade():
+    spec = Spec(channels=(Channel(name="delta", fades=True),), cohort=FADING.cohort, domain="ring16", limit=9)
+    out = exact.zeros(spec, 1)
+    exact.add(spec, out[0], np.ones(1, np.uint16), 1.0)
+    with pytest.raises(SumError, match=r"cannot fade: set cohort.decay=0"):
+        exact.add(spec, out[0], np.ones(1, np.uint16), 0.5)
+    assert out[0].tolist() == [1]

@@ -14,6 +14,7 @@ from hansa.strategies import (
     FedAvg,
     FLTrust,
     Problem,
+    Quantise,
     Released,
     Rfa,
     Robust,
@@ -204,6 +205,15 @@ def test_too_small_a_cohort_is_refused_and_too_few_answers_lose_the_round(strate
 def test_settings_that_mean_nothing_are_refused(make, words):
     with pytest.raises(CompositionError, match=words):
         make()
+
+
+def test_rfa_refuses_integers_that_would_lose_its_strengths_and_the_remedy_helps():
+    world, fine = laws.Quadratic.of(), laws.play(Rfa(), laws.Quadratic.of(), 1).model_P
+    with pytest.raises(CompositionError, match="too coarse for strengths"):
+        laws.play(Rfa(pipeline=(Bound(clip={"loss": 10.0}), Quantise())), world, 1)
+    kept = Bound(clip={"strength": 10.0, "loss": 10.0})
+    rounded = laws.play(Rfa(pipeline=(kept, Quantise())), world, 1).model_P
+    np.testing.assert_allclose(rounded, fine, atol=1e-3)  # the deviation over 39 seeds is 1.3e-4
 
 
 def test_a_rule_that_selects_tells_how_many():
