@@ -26,6 +26,7 @@ from hansa.fedserver.coordinator import Coordinator
 from hansa.fedserver.job import Job
 from hansa.fedserver.policy import CohortPolicy, Wait
 from hansa.fedserver.records import Refusal, RoundRecord
+from hansa.fedserver.selection import Uniform
 from hansa.strategies import Channel, Cohort, Evaluation, FedAvg, Layout, Problem, exact
 from hansa.strategies.pipeline import Names
 from hansa.strategies.types import Array
@@ -68,19 +69,21 @@ class Nobody:
 
 def job() -> Job:
     """FedAvg of one flat tensor."""
-    strategy, cohort = FedAvg(), Cohort(expected=CLIENTS, max=CLIENTS)
+    strategy, problem = FedAvg(), Problem(parameters=PARAMETERS, cohort=Cohort(expected=CLIENTS, max=CLIENTS))
     tensors = {"weight": np.full(PARAMETERS, 0.01, np.float32)}
     return Job(
         task="flat",
         strategy_name="fedavg",
         strategy=strategy,
-        endpoints=strategy.endpoints(Problem(parameters=PARAMETERS, cohort=cohort)),
+        problem=problem,
+        endpoints=strategy.endpoints(problem),
         layout=Layout.of(tensors),
         tensors=tensors,
         questions=[],
         evaluation=Evaluation(channels=(Channel(name="examples"), Channel(name="loss"))),
         metrics=[],
         cohort=CohortPolicy(max=CLIENTS),
+        selection=Uniform(),
         rounds=15,
         evaluate_every=0,
         lost_rounds=1,

@@ -27,7 +27,7 @@ GROUPS = {"sum": 1, "groups": 8, "rows": 0}
 """What ``strategy.groups`` is for each way of adding; eight groups are enough for every rule's own defaults."""
 TASKS: dict[str, dict[str, Any]] = {
     "own train()": {"training": frozenset()},
-    "another optimiser": {"training": frozenset({"corrects"})},
+    "another optimiser": {"training": frozenset({"corrects", "contrasts"})},
     "all shared": {"private": 0},
 }
 """Tasks and local training that not every strategy can do with, as `Problem` has them."""

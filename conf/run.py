@@ -85,6 +85,7 @@ def assemble(config: DictConfig, choices: Mapping[str, str]) -> Run:
         task=choices["task"],
         strategy_name=choices["strategy"],
         strategy=strategy,
+        problem=problem,
         endpoints=endpoints,
         layout=work.layout,
         tensors={name: tensor.copy() for name, tensor in tensors(work.model).items()},
@@ -121,7 +122,7 @@ def _problem(work: TorchWork, policy: Policy) -> Problem:
     return Problem(
         parameters=work.layout.size("shared"),
         cohort=Cohort(expected=policy.planned, max=policy.max, min=policy.min),
-        training=traits(work.task, work.settings),
+        training=traits(work.task, work.settings, work.model),
         private=work.layout.size("private"),
         metrics=channels(work.task),
         buffers=work.layout.buffers,

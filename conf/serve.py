@@ -149,11 +149,11 @@ def _runner(asked: Asked, config: DictConfig, run: Run, run_id: str, server: Ser
     view = _view(asked.log, run.job.rounds, presence)
     policy = run.job.cohort
     federation = LinkFederation(
-        server=server, answers=_answers(run), clock=time.monotonic, presence=presence, least=policy.min
+        server=server, answers=_answers(run), clock=time.monotonic, presence=presence, least=run.job.least()
     )
 
     def least() -> int:
-        return config.start_with or len(_invited(asked.folder)) or policy.size or policy.min
+        return config.start_with or len(_invited(asked.folder)) or policy.size or run.job.least()
 
     def gather() -> None:
         invited = _invited(asked.folder)

@@ -108,7 +108,7 @@ def prepare(config: DictConfig, choices: Mapping[str, str]) -> Iterator[Runner]:
             made = runner(
                 plot.watched(run),
                 config,
-                virtual(config, site, plot.among(engine), names),
+                virtual(config, site, plot.among(engine), names, run.job.least()),
                 run_id=run_id,
                 own=own,
                 view=view,

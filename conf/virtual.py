@@ -44,8 +44,11 @@ def demand_none(config: DictConfig) -> None:
         raise WrongValue("attack: these clients are real, and none of them shall attack: leave attack=none.")
 
 
-def virtual(config: DictConfig, site: Site, inner: Federation, names: Names) -> Federation:
-    """Give the clients of a federation the devices that were chosen, if any; raises the errors of ``devices``."""
+def virtual(config: DictConfig, site: Site, inner: Federation, names: Names, least: int) -> Federation:
+    """Give the clients of a federation the devices that were chosen, if any; raises the errors of ``devices``.
+
+    A round begins when ``least`` of them are there.
+    """
     model = devices(config)
     if model is None:
         return inner
@@ -56,5 +59,5 @@ def virtual(config: DictConfig, site: Site, inner: Federation, names: Names) -> 
         effort=Effort(site.work, site.endpoints),
         crowd=Crowd(names, model.availability.windows(luck, names)),
         luck=luck,
-        least=config.cohort.min,
+        least=least,
     )

@@ -12,6 +12,9 @@ from torch.nn import functional
 from hansa.fedclient.errors import SettingsError
 from hansa.fedclient.tape import Step, Tapes
 
+SHORTEST = 1e-6
+"""A shorter representation points nowhere: its cosines count as 0, where their gradients would be without bound."""
+
 
 @dataclass
 class Contrast:
@@ -53,6 +56,7 @@ class Contrast:
             with torch.enable_grad():
                 outputs, z = self.represented(dict(zip(names, trained, strict=True)), inputs)
                 gap = functional.cosine_similarity(z, near) - functional.cosine_similarity(z, far)
+                gap = gap * (torch.linalg.vector_norm(z.detach(), dim=1) > SHORTEST)
                 loss = self.loss(outputs, targets) + mu * functional.softplus(-gap / temperature).mean()
                 return loss.detach(), *torch.autograd.grad(loss, trained, allow_unused=True)
 

@@ -37,11 +37,13 @@ Measure: TypeAlias = Callable[[nn.Module, Examples], dict[str, Array]]
 """Sums of a model on examples, by channel."""
 
 
-def traits(task: Task, settings: Local) -> frozenset[str]:
+def traits(task: Task, settings: Local, model: nn.Module) -> frozenset[str]:
     """Say what local training can do for a strategy, in the words of ``Problem.training``."""
     if task.train is not None:
         return frozenset()
-    return frozenset({"corrects", "sgd"} if settings.plain else {"corrects"})
+    linear = any(isinstance(module, nn.Linear) for module in model.modules())
+    found = {"corrects": True, "sgd": settings.plain, "contrasts": linear}
+    return frozenset(trait for trait, there in found.items() if there)
 
 
 @dataclass
@@ -219,7 +221,8 @@ class TorchWork:
     def _contrasting(self, plan: Plan) -> Step:
         """Return a step that contrasts representations with those of where the model is now, and of another one."""
         assert plan.previous is not None
-        here = {name: p.detach().clone() for name, p in zip(self._names, self._trained, strict=True)}
+        found = [*zip(self._names, self._trained, strict=True), *self.model.named_buffers()]
+        here = {name: tensor.detach().clone() for name, tensor in found}  # BatchNorm moves what it is given
         far = here | self._cut(plan.previous)
         play = self._contrast.step(plan.contrast, plan.temperature, self._names)
 

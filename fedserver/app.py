@@ -44,7 +44,7 @@ def main(grid: Grid, context: Context) -> None:
         sleep=time.sleep,
         refuse=lambda client, why: print(f"{client} is not let in: {why}", file=sys.stderr, flush=True),
     )
-    least = config.start_with or job.cohort.size or job.cohort.min
+    least = config.start_with or job.cohort.size or job.least()
     carrying = runner(
         run,
         config,

@@ -114,6 +114,9 @@ class Coordinator:
             raise RunFailed(
                 f"{clients} clients are more than one sum may hold (cohort.max={policy.max}): raise cohort.max{other}."
             )
+        names = self.federation.population() if self.names is None else self.names
+        if (why := self.job.refusal(policy.expected(clients), names)) is not None:
+            raise TooFewClients(why)
 
     def _ask_questions(self) -> RoundRecord:
         names, start = self.federation.population(), self.clock()

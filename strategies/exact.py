@@ -145,7 +145,7 @@ def _add_ring(spec: Spec, total_D: Array, row_D: Row) -> None:
 def _outside(channel: Channel, low: float, high: float) -> str:
     worst = high if high > channel.cap or math.isnan(high) else low
     if not math.isfinite(worst):
-        return f"channel {channel.name!r} holds {worst}: training diverged; lower client.lr."
+        return f"channel {channel.name!r} holds {worst}: training diverged; lower client.lr, or mend the data."
     return (
         f"channel {channel.name!r} holds {worst:g}, above its cap of {channel.cap:g}: "
         "lower client.lr, or bound the channel with pipeline.bound.clip."

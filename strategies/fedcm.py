@@ -43,7 +43,8 @@ class FedCM:
         m <- - sum_S (y_i - x) / sum_S (K_i eta)
         x <- x + lr / |S| sum_S (y_i - x).
 
-    Where all take the same number of steps this is the paper's, whose server rate is lr K eta. Clients keep nothing.
+    Where all take the same number of steps this is the paper's, whose server rate is lr K eta. Where nobody takes a
+    step, as at a learning rate of 0, m stays. Clients keep nothing.
     """
 
     alpha: float = 0.1
@@ -75,5 +76,6 @@ class FedCM:
         released = yield Request(endpoint=TRAIN, payload=state)
         mean_P = released.mean("delta", "count")
         model_P = moved(state["model"], self.lr * mean_P, mean_P, now.buffers)
-        momentum_P = -released.mean("delta", "travel")
+        moving = released.total("travel") > 0
+        momentum_P = -released.mean("delta", "travel") if moving else state["momentum"]
         return {"model": model_P, "momentum": momentum_P}, {"train_loss": float(released.mean("loss", "count"))}

@@ -10,8 +10,8 @@ import numpy as np
 from hansa.strategies.aggregate import ROWS, Released
 from hansa.strategies.bound import Bound
 from hansa.strategies.columns import combined, products
-from hansa.strategies.errors import RoundLost
-from hansa.strategies.mean import moved
+from hansa.strategies.errors import CompositionError, RoundLost
+from hansa.strategies.mean import moved, set_apart
 from hansa.strategies.pipeline import Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
@@ -30,7 +30,8 @@ class FLTrust:
 
     The root client holds a little clean data of the coordinator's own, and runs beside it. It is asked first in every
     round, and does not count among the others. The metric ``trusted`` says how many have t_i above 0;
-    where nobody has, the model stays.
+    where nobody has, the model stays. Buffers, which no gradient trains, move by the others' median, whoever is
+    trusted.
     """
 
     lr: float = 1.0
@@ -38,6 +39,10 @@ class FLTrust:
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
+        if problem.names is not None and self.root not in problem.names:
+            raise CompositionError(
+                f"strategy.root={self.root!r}: no client has this name: name the one that holds the clean data."
+            )
         channels = (Channel(name="delta", shape=(problem.parameters,)), Channel(name="loss"))
         pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
         work = LocalTraining(weighted=False)
@@ -51,9 +56,12 @@ class FLTrust:
         released = yield Request(endpoint=TRAIN, payload={"model": state["model"]})
         if released.names == (self.root,):
             raise RoundLost(f"nobody but the root client {self.root!r} answered: start more clients.")
-        step_P, trusted = trusting(self._others(released), own.means("delta", "count")[0])
+        rows_GP, root_1P = self._others(released), own.means("delta", "count")
+        set_apart(root_1P, now.buffers)
+        apart_P = set_apart(rows_GP, now.buffers)
+        step_P, trusted = trusting(rows_GP, root_1P[0])
         metrics = {"train_loss": float(released.mean("loss", "count")), "trusted": float(trusted)}
-        return {"model": moved(state["model"], self.lr * step_P, step_P, now.buffers)}, metrics
+        return {"model": moved(state["model"], self.lr * step_P, apart_P, now.buffers)}, metrics
 
     def _others(self, released: Released) -> Array:
         return released.means("delta", "count")[[name != self.root for name in released.names]]

@@ -5,6 +5,7 @@ arXiv:2006.04088, algorithm 1, with averaging of models.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.questions import personal
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
-from hansa.strategies.types import Array, Tree
+from hansa.strategies.types import Array, Slices, Tree
 from hansa.strategies.work import PLAIN, PRIVATE, Cost, ModelWork, Trainer, mean_losses
 
 TRAIN = "train.ifca"
@@ -44,7 +45,7 @@ class ClusterTraining(ModelWork):
         best_B = nearest(trainer, models_KP, states[PRIVATE], names)
         trained = trainer.train(models_KP[best_B], states[PRIVATE], names, ctx)
         member_BK = np.eye(len(models_KP), dtype=np.float32)[best_B]
-        delta_BKP = member_BK[:, :, None] * trained.delta_BP[:, None]
+        delta_BKP = np.where(member_BK[:, :, None] > 0, trained.delta_BP[:, None], 0)
         parts = {"delta": delta_BKP, "members": member_BK, "loss": trained.loss_B}
         return parts, {PRIVATE: trained.private_BQ}
 
@@ -72,8 +73,8 @@ class Ifca:
         x_j <- x_j + lr mean_(i: j_i = j) (y_i - x_j).
 
     The models begin around the first one, at a distance of ``spread`` times its root mean square, for equal ones would
-    stay equal. The common model is their mean. Evaluation also tells, as ``personal_`` metrics, what the model reaches
-    that suits each client best. An answer is K times as large as the model.
+    stay equal; buffers begin the same. The common model is their mean. Evaluation also tells, as ``personal_`` metrics,
+    what the model reaches that suits each client best. An answer is K times as large as the model.
     """
 
     clusters: int = 2
@@ -97,18 +98,27 @@ class Ifca:
         return {TRAIN: Endpoint(work=ClusterTraining(), pipeline=pipeline), **personal(problem, EvaluatingNearest())}
 
     def init(self, model_P: Array) -> State:
-        noise_KP = np.random.Generator(np.random.Philox(key=0)).standard_normal((self.clusters, len(model_P)))
-        scale = self.spread * float(np.sqrt(np.mean(model_P.astype(np.float64) ** 2)))
-        noise_KP *= (scale or self.spread) * (self.clusters > 1)
-        return self._state((model_P + noise_KP).astype(np.float32))
+        return {"model": model_P}
 
     def round(self, state: State, now: Round) -> Flow:
-        released = yield Request(endpoint=TRAIN, payload={"models": state["models"]})
+        models_KP = state["models"] if "models" in state else self._spread(state["model"], now.buffers)
+        released = yield Request(endpoint=TRAIN, payload={"models": models_KP})
         members_K = released.total("members")
         step_KP = released.total("delta") / np.maximum(members_K, 1.0)[:, None]
         metrics = {"train_loss": float(released.mean("loss", "count")), "clusters": float((members_K > 0).sum())}
-        models_KP = moved(state["models"], self.lr * step_KP, step_KP, now.buffers)
+        models_KP = moved(models_KP, self.lr * step_KP, step_KP, now.buffers)
         return self._state(models_KP.astype(np.float32)), metrics
+
+    def _spread(self, model_P: Array, buffers: Slices) -> Array:
+        """Return the first models; buffers are not moved, for a variance below 0 would be none."""
+        trained_P = np.ones(len(model_P), bool)
+        for where in buffers:
+            trained_P[where] = False
+        squares = np.sum(model_P[trained_P].astype(np.float64) ** 2)
+        scale = self.spread * math.sqrt(squares / max(1, trained_P.sum()))
+        noise_KP = np.random.Generator(np.random.Philox(key=0)).standard_normal((self.clusters, len(model_P)))
+        noise_KP *= (scale or self.spread) * (self.clusters > 1) * trained_P
+        return np.asarray(model_P + noise_KP, np.float32)
 
     def _state(self, models_KP: Array) -> State:
         return {"model": models_KP.mean(axis=0), "models": models_KP}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hansa.strategies.aggregate import Released
+from hansa.strategies.aggregate import Released, median
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.pipeline import Transform, compose
 from hansa.strategies.spec import WEIGHT, Channel, Spec
@@ -71,6 +71,16 @@ def moved(model_P: Array, step_P: Array, mean_P: Array, buffers: Slices) -> Arra
         step_P[..., where] = mean_P[..., where]
     step_P += model_P
     return step_P
+
+
+def set_apart(rows_GP: Array, buffers: Slices) -> Array:
+    """Return the median of rows in the buffers, (P,) and 0 elsewhere; in the rows buffers become 0, so that distances
+    are those of what gradients train, and not of counts such as BatchNorm's of its batches."""
+    apart_P = np.zeros(rows_GP.shape[1], np.float32)
+    for where in buffers:
+        apart_P[where] = median(rows_GP[:, where])
+        rows_GP[:, where] = 0
+    return apart_P
 
 
 def scaled(delta_BP: Array, factor_B: Array, buffers: Slices) -> Array:

@@ -64,5 +64,9 @@ class Moon(Averaged):
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if "corrects" not in problem.training:
             raise CompositionError("MOON adds to the loss: choose a task that has no train() of its own.")
+        if "contrasts" not in problem.training:
+            raise CompositionError(
+                "MOON contrasts what the last linear layer gets: choose a task whose model has a torch.nn.Linear."
+            )
         work = ContrastiveTraining(weighted=self.average.weighted, mu=self.mu, temperature=self.temperature)
         return self.average.endpoints(problem, work)

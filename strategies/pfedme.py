@@ -11,11 +11,12 @@ from hansa.strategies.bound import Bound
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.fedavg import Averaged
 from hansa.strategies.keys import Context
+from hansa.strategies.mean import scaled
 from hansa.strategies.own_model import EvaluatingOwn, OwnModelWork, own_after
 from hansa.strategies.pipeline import Names, Transform
 from hansa.strategies.questions import personal
 from hansa.strategies.strategy import Endpoint, Problem
-from hansa.strategies.types import Array, Tree
+from hansa.strategies.types import Array, Slices, Tree
 from hansa.strategies.work import PRIVATE, Cost, Plan, Trainer, update
 
 
@@ -27,6 +28,7 @@ class EnvelopeTraining(OwnModelWork):
     local_rounds: int
     steps: int
     rate: float
+    buffers: Slices = ()
 
     def cost(self, payload: Tree) -> Cost:
         return Cost(trainings=self._plans())
@@ -35,11 +37,11 @@ class EnvelopeTraining(OwnModelWork):
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         w_BP = np.repeat(payload["model"][None], len(names), axis=0)
-        private_BQ = states[PRIVATE]
+        private_BQ, share_B = states[PRIVATE], np.full(len(names), self.rate * self.attraction)
         for plan in self._plans():
             trained = trainer.train(w_BP, private_BQ, names, ctx, plan)
             own_BP, private_BQ = w_BP + trained.delta_BP, trained.private_BQ
-            w_BP = w_BP + np.float32(self.rate * self.attraction) * trained.delta_BP
+            w_BP = w_BP + scaled(trained.delta_BP, share_B, self.buffers)
         parts = {**update(trained, weighted=False), "delta": w_BP - payload["model"]}
         return parts, own_after(states, own_BP, private_BQ)
 
@@ -56,7 +58,7 @@ class PFedMe(Averaged):
         x <- (1 - lr) x + lr mean_i w_i.
 
     ``attraction`` is the paper's lambda, ``rate`` its eta and ``lr`` its beta. Evaluation also tells what the theta_i
-    reach, as ``personal_`` metrics.
+    reach, as ``personal_`` metrics. Buffers, which no gradient trains, follow the theta_i all the way.
     """
 
     attraction: float = 15.0
@@ -78,6 +80,10 @@ class PFedMe(Averaged):
         if "corrects" not in problem.training:
             raise CompositionError("pFedMe adds to every gradient: choose a task that has no train() of its own.")
         work = EnvelopeTraining(
-            attraction=self.attraction, local_rounds=self.local_rounds, steps=self.steps, rate=self.rate
+            attraction=self.attraction,
+            local_rounds=self.local_rounds,
+            steps=self.steps,
+            rate=self.rate,
+            buffers=problem.buffers,
         )
         return {**self.average.endpoints(problem, work), **personal(problem, EvaluatingOwn())}

@@ -41,7 +41,9 @@ class Quantise:
         def encode(rows_BD: Array, names: Names, ctx: Context) -> Array:
             u_BD = np.stack([ctx.secret(name, "round").random(spec.dim) for name in names])
             if not np.isfinite(rows_BD).all():
-                raise FloatingPointError("the update is not finite: training diverged; lower client.lr")
+                raise FloatingPointError(
+                    "the update is not finite: training diverged; lower client.lr, or mend the data"
+                )
             whole_BD = np.clip(np.floor(rows_BD.astype(np.float64) / step + u_BD), -limit, limit)
             return nearer.encode(whole_BD.astype(signed).view(ring.dtype), names, ctx)
 

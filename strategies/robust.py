@@ -10,10 +10,11 @@ import numpy as np
 
 from hansa.strategies.aggregate import Aggregator, median
 from hansa.strategies.bound import Bound
-from hansa.strategies.errors import CompositionError
-from hansa.strategies.mean import moved
+from hansa.strategies.errors import CompositionError, RoundLost, StrategyError
+from hansa.strategies.mean import moved, set_apart
 from hansa.strategies.pipeline import Transform, compose
 from hansa.strategies.rules import Median, Rule, bucketed
+from hansa.strategies.rules.rule import enough
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array
@@ -30,8 +31,8 @@ class Robust:
 
     ``groups=0`` keeps a row a client, in O(cohort x P) memory. ``groups=m`` gives the rule the means of m groups, as
     the median of means has it, in O(m x P). ``bucket`` is the number of rows (or groups) whose mean the rule
-    gets in their place. The metrics are the median of the clients', or of the groups'. Buffers move by the rule's
-    value itself, whatever ``lr`` is.
+    gets in their place. The metrics are the median of the clients', or of the groups'. Buffers, which no gradient
+    trains, move by the median of the rows, and no rule sees them.
     """
 
     lr: float = 1.0
@@ -47,22 +48,29 @@ class Robust:
             raise CompositionError(f"strategy.groups={self.groups}: it must be at least 0, which is a row a client.")
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
-        self.rule.check(math.ceil((self.groups or problem.cohort.expected) / self.bucket))
+        clients = problem.cohort.expected
+        self._check(min(self.groups or clients, clients), CompositionError)
         channels = (Channel(name="delta", shape=(problem.parameters,), fades=True), Channel(name="loss"))
         pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
         aggregator = Aggregator(groups=self.groups, rule=median)
         return {TRAIN: Endpoint(work=LocalTraining(weighted=False), pipeline=pipeline, aggregator=aggregator)}
+
+    def _check(self, rows: int, error: type[StrategyError]) -> None:
+        enough(rows, self.bucket, f"strategy.bucket={self.bucket}", "lower it, or have more clients", error)
+        self.rule.check(math.ceil(rows / self.bucket), error)
 
     def init(self, model_P: Array) -> State:
         return {"model": model_P, **({"last": np.zeros_like(model_P)} if self.rule.remembers else {})}
 
     def round(self, state: State, now: Round) -> Flow:
         released = yield Request(endpoint=TRAIN, payload={"model": state["model"]})
-        rows_GP = bucketed(released.means("delta", "count"), self.bucket, released.draw("buckets"))
+        means_GP = released.means("delta", "count")
+        self._check(len(means_GP), RoundLost)
+        rows_GP = bucketed(means_GP, self.bucket, released.draw("buckets"))
+        apart_P = set_apart(rows_GP, now.buffers)
         step_P = self.rule(rows_GP, state.get("last"))
         metrics = {"train_loss": float(released.mean("loss", "count"))}
         if selected := self.rule.selects(len(rows_GP)):
             metrics["selected"] = float(selected)
         last = {"last": step_P} if self.rule.remembers else {}
-        model_P = moved(state["model"], self.lr * step_P, step_P, now.buffers)
-        return {"model": model_P, **last}, metrics
+        return {"model": moved(state["model"], self.lr * step_P, apart_P, now.buffers), **last}, metrics

@@ -15,7 +15,7 @@ from hansa.strategies.mean import moved
 from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
-from hansa.strategies.types import Array, Tree
+from hansa.strategies.types import Array, Slices, Tree
 from hansa.strategies.work import PLAIN, PRIVATE, Cost, Plan, Trained, Trainer, Work
 
 TRAIN = "train.scaffold"
@@ -31,6 +31,7 @@ class ScaffoldTraining(Work):
 
     advances: ClassVar[bool] = True
     option: int
+    buffers: Slices = ()
 
     def cost(self, payload: Tree) -> Cost:
         return Cost(trainings=(PLAIN, FULL) if self.option == 1 else (PLAIN,))
@@ -49,6 +50,8 @@ class ScaffoldTraining(Work):
         else:
             change_BP = mean_gradient(trained) - payload["control"]
         change_BP = np.where(trained.travel_B[:, None] > 0, change_BP, 0)
+        for where in self.buffers:
+            change_BP[:, where] = 0
         parts = {"delta": trained.delta_BP, "control": change_BP, "loss": trained.loss_B}
         return parts, {PRIVATE: trained.private_BQ, CONTROL: states[CONTROL]}
 
@@ -71,7 +74,8 @@ class Scaffold:
         c_i+ = c_i - c + (x - y_i) / (K eta)   (option 2: for nothing)
         x <- x + lr / |S| sum_S (y_i - x),    c <- c + 1/N sum_S (c_i+ - c_i).
 
-    K eta is the sum of the rates of the steps taken. A client's c_i moves by what was sent of its change.
+    K eta is the sum of the rates of the steps taken. A client's c_i moves by what was sent of its change. Buffers,
+    which no gradient trains, are averaged and have no c.
     """
 
     lr: float = 1.0
@@ -95,7 +99,7 @@ class Scaffold:
             Channel(name="loss"),
         )
         pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
-        return {TRAIN: Endpoint(work=ScaffoldTraining(option=self.option), pipeline=pipeline)}
+        return {TRAIN: Endpoint(work=ScaffoldTraining(option=self.option, buffers=problem.buffers), pipeline=pipeline)}
 
     def init(self, model_P: Array) -> State:
         return {"model": model_P, "control": np.zeros_like(model_P)}

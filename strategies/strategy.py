@@ -77,17 +77,19 @@ class Problem:
     """What endpoints are built from.
 
     ``parameters`` counts the shared ones, ``private`` those that stay with each client. ``training`` says what local
-    training can do: ``"corrects"`` where it follows a `Plan`, ``"sgd"`` where its steps are plain SGD. ``metrics`` are
-    the channels of an evaluation, for strategies that evaluate a client's own model beside the common one. ``buffers``
-    is where the shared vector holds what no gradient moves, such as BatchNorm's statistics.
+    training can do: ``"corrects"`` where it follows a `Plan`, ``"sgd"`` where its steps are plain SGD, ``"contrasts"``
+    where its model has representations to contrast. ``metrics`` are the channels of an evaluation, for strategies that
+    evaluate a client's own model beside the common one. ``buffers`` is where the shared vector holds what no gradient
+    moves, such as BatchNorm's statistics. ``names`` are the clients there are; None until that is known.
     """
 
     parameters: int
     cohort: Cohort
-    training: frozenset[str] = frozenset({"corrects", "sgd"})
+    training: frozenset[str] = frozenset({"corrects", "sgd", "contrasts"})
     private: int = 0
     metrics: tuple[Channel, ...] = ()
     buffers: Slices = ()
+    names: Names | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +110,10 @@ class Strategy(Protocol):
     """How a federation learns. ``round`` is pure: no clock, no I/O, no entropy, no globals."""
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
-        """Return endpoints by message type, such as ``train.update``; raises CompositionError for nonsense."""
+        """Return endpoints by message type, such as ``train.update``; raises CompositionError for nonsense.
+
+        It is asked when the configuration is read, and again before round 1, when it is known who is there.
+        """
         ...
 
     def init(self, model_P: Array) -> State:

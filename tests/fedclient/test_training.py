@@ -176,6 +176,16 @@ def test_a_contrast_is_moons_loss_of_what_the_last_layer_gets():
     np.testing.assert_allclose(got, -0.5 * gradient.numpy(), atol=1e-5)
 
 
+def test_a_representation_without_length_has_no_contrast():
+    """All parameters are 0, and so is every representation; those of the other model are not."""
+    start_P, last_P = np.zeros(26, "f4"), np.ones(26, "f4")
+    plain, got = (
+        train(work(Deep()), ("north",), model=start_P, **settings).delta_BP
+        for settings in ({}, {"contrast": 1.0, "previous": last_P})
+    )
+    np.testing.assert_array_equal(got, plain)
+
+
 def test_a_contrast_needs_a_linear_layer_and_one_client_at_a_time():
     class Flat(Plain):
         def model(self):
@@ -307,8 +317,9 @@ def test_a_training_of_ones_own():
     got = train(work(Own()))
     assert np.ptp(got.delta_BP[0, :6]) < 1e-6 and got.delta_BP[0, 0] > 0 and got.travel_B.tolist() == [0, 0]
     assert np.isfinite(got.loss_B).all() and train(work(Told())).loss_B.tolist() == [7, 7]
-    assert traits(Own(), Local()) == set() and traits(Plain(), Local()) == {"corrects", "sgd"}
-    assert traits(Plain(), Local(momentum=0.5)) == {"corrects"}
+    model = Plain().model()
+    assert traits(Own(), Local(), model) == set() and traits(Plain(), Local(), nn.Flatten()) == {"corrects", "sgd"}
+    assert traits(Plain(), Local(momentum=0.5), model) == {"corrects", "contrasts"}
 
 
 class Rows(Dataset):

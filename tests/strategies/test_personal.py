@@ -15,6 +15,7 @@ from hansa.strategies import (
     Ifca,
     PFedMe,
     Problem,
+    Round,
     compose,
 )
 from hansa.strategies.laws import Quadratic, play
@@ -88,10 +89,20 @@ def test_pfedme_moves_the_local_model_towards_its_own_ones():
         np.testing.assert_allclose(played.clients[name][OWN], theta_NP[i], atol=1e-4)
 
 
+def test_ifcas_models_begin_apart_in_what_gradients_train_alone():
+    """A count of a million has no part in the distance either: the root mean square of 3, 3 and 3 is 3."""
+    model_P = np.array([3, 3, 1e6, 3], np.float32)
+    now = Round(number=1, population=2, cohort=COHORT, buffers=(slice(2, 3),))
+    models_KP = next(Ifca(clusters=2, spread=0.1).round({"model": model_P}, now)).payload["models"]
+    assert models_KP[:, 2].tolist() == [1e6, 1e6]
+    apart_KP = np.delete(models_KP, 2, axis=1) - 3
+    assert apart_KP.all() and np.abs(apart_KP).max() < 4 * 0.3
+
+
 def test_ifca_moves_each_model_by_the_clients_that_it_suits():
     played = play(Ifca(spread=2.0), WORLD, 3)
     for step in played.steps:
-        models = step.before["models"].astype(float)
+        models = step.asked[0][0].payload["models"].astype(float)
         losses = [(A_N1 / 2 * (m - T_NP) ** 2).sum(1) for m in models]
         best = np.argmin(losses, axis=0)
         after = [descend(np.repeat(m[None], 3, axis=0), lambda y: A_N1 * (y - T_NP)) for m in models]

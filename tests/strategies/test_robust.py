@@ -253,6 +253,31 @@ def test_fltrust_by_hand():
     assert np.allclose(step_P, [0.96 / 1.6, 2.72 / 1.6]) and trusted == 2
 
 
+@pytest.mark.parametrize(
+    "strategy",
+    [Robust(rule=Krum()), Robust(rule=CentredClipping()), Robust(rule=GeometricMedian()), FLTrust(root="c00")],
+    ids=lambda strategy: type(getattr(strategy, "rule", strategy)).__name__,
+)
+def test_what_no_gradient_trains_decides_nothing_and_moves_by_the_median(strategy):
+    """The last entry is a count from 0 to 800; the rest of the model is as if it did not move."""
+    counting, still = Counting.of(clients=9, buffers=(slice(4, 5),)), Counting.of(clients=9, by=0)
+    got, plain = (laws.play(strategy, world, 1).model_P for world in (counting, still))
+    assert np.array_equal(got[:4], plain[:4]) and got[:4].any()
+    assert got[4] == (450 if isinstance(strategy, FLTrust) else 400), "the root client is none of the others"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counting(laws.Quadratic):
+    """A world whose last parameter is a count: each client moves it by its place times ``by``."""
+
+    by: float = 100.0
+
+    def train(self, model_P, private_BQ, names, ctx, plan=PLAIN):
+        trained = super().train(model_P, private_BQ, names, ctx, plan)
+        trained.delta_BP[:, 4] = [self.by * self.names.index(name) for name in names]
+        return trained
+
+
 def test_fltrust_stays_where_nobody_is_trusted_and_needs_somebody():
     step_P, trusted = trusting(column(-1, 0), np.ones(1, np.float32))
     assert (step_P.tolist(), trusted) == ([0], 0)
