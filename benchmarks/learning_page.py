@@ -278,6 +278,8 @@ FedAvg with seed 1; the rate under attack was looked at in single runs of some r
 - **Bytes** are those of training, up and down, without evaluation. Models are evaluated every 2 rounds
   (`fine_tuning`: 10), and rounds to a target are that coarse. Where not all seeds reached it, the number is the mean of
   those that did.
+- **Asynchronous** strategies have as many answers a round as the others on MNIST, of 20 phones at work; how long that
+  takes tells `benchmarks/asynchronous.py`. Four hospitals are too few to evaluate while some are at work.
 """
 PICTURE = """
 ![accuracy over the rounds, of FedAvg and the best strategies, with bands](pictures/learning.svg)
@@ -299,7 +301,6 @@ that diverged counts as 0.
 
 - ✗: more than {POINTS:.0f} points below the same rule without an attack.
 - In brackets: an attack of which the rule's paper neither proves nor measures that the rule withstands it.
-- refused: the simulation cannot attack strategies whose clients keep work for a later request of the round.
 - backdoor: the share of the pictures that the trigger of `{BACKDOOR}` turns into its class; accuracy does not show it.
 - `{PLAIN}` is the plain mean, with equal weights, as all rules have them.
 """

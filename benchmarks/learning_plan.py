@@ -81,6 +81,8 @@ def line(words: str) -> str:
     return " ".join(shlex.quote(word) if set(word) & set("'*[]{}") else word for word in words.split())
 
 
+BUFFERED = "cohort=asynchronous cohort.size=20 cohort.buffer=10 evaluation.to=cohort"
+"""As many answers a round as the others have, of twice as many at work."""
 ENTRIES = (
     Entry(strategy="fedavg"),
     Entry(strategy="fedavg_fixed"),
@@ -96,6 +98,8 @@ ENTRIES = (
     Entry(strategy="fedyogi", knob=("strategy.lr=0.01", "strategy.lr=0.03"), promise=True),
     Entry(strategy="qfedavg", knob=("strategy.q=0.1", "strategy.q=1.0"), more="strategy.lipschitz={inverse}"),
     Entry(strategy="term", knob=("strategy.t=0.1", "strategy.t=1.0")),
+    Entry(strategy="fedbuff", more=f"devices=phones {BUFFERED}"),
+    Entry(strategy="fedasync", knob=("strategy.lr=0.6", "strategy.lr=1.0"), more=f"devices=phones {BUFFERED}"),
     Entry(strategy="median"),
     Entry(strategy="trimmed_mean", knob=("strategy.rule.trim=0.1", "strategy.rule.trim=0.2")),
     Entry(strategy="krum", knob=("strategy.rule.byzantine=1", "strategy.rule.byzantine=2")),
@@ -157,7 +161,7 @@ BEDS: tuple[Bed, ...] = (
         rounds=30,
         metrics={COMMON: "accuracy", PRIVATE: "accuracy", OWN: "personal_accuracy"},
         targets={COMMON: 0.75, OWN: 0.75},
-        entries=tuple(replace(one, **FOUR.get(one.strategy, {})) for one in ENTRIES),  # type: ignore[arg-type]
+        entries=tuple(replace(one, **FOUR.get(one.strategy, {})) for one in ENTRIES if BUFFERED not in one.more),  # type: ignore[arg-type]
     ),
 )
 
