@@ -9,7 +9,7 @@ from hansa.fedlink.messages import Calls
 from hansa.fedserver.asynchronous import Asynchronous
 from hansa.fedserver.errors import RunFailed
 from hansa.fedserver.exchange import Exchange
-from hansa.fedserver.federation import Standing
+from hansa.fedserver.federation import CAME, Standing
 from hansa.fedserver.records import Refusal, RoundRecord
 from hansa.fedserver.selection.there import There
 from hansa.strategies import Context, Released, Request
@@ -91,7 +91,8 @@ class _Buffer:
         """Release the total; see ``Exchange.release``."""
         if stale := self.record.staleness:
             self.record.metrics["staleness"] = sum(stale.values()) / len(stale)
-        return self.exchange.release(self.tally, self.ctx, self.record, tuple(sorted(self.turns)))
+        turns, least = tuple(sorted(self.turns)), self.flight.policy.min
+        return self.exchange.release(self.tally, self.ctx, self.record, turns, least)
 
     def _done(self, most: int) -> dict[str, Calls]:
         """Wait for so many answers, or for all that still come; return what each client answers."""
@@ -100,6 +101,8 @@ class _Buffer:
             self.begin()
             if (ended := self.flight.federation.next()) is None:
                 break
+            if ended is CAME:
+                continue
             calls = self.flight.at_work.pop(ended.client)
             self.turns.add(ended.client)
             if ended.why:

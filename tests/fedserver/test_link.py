@@ -335,3 +335,47 @@ def test_asynchronous_clients_that_go_or_take_too_long_are_named_and_the_run_goe
         over.set()
         assert why["cleveland"] == "late: no answer within cohort.deadline" and "what it should be" in why["hungary"]
         assert why["switzerland"] == "the line of 'switzerland' has been down for 0 s"
+
+
+def test_who_comes_while_a_buffer_waits_for_a_slow_client_begins_at_once(plant, tmp_path):
+    run = run_of("strategy=fedbuff", "cohort=asynchronous", "cohort.buffer=2", "rounds=1")
+    with link(run, plant, tmp_path) as there:
+        there.join("cleveland", "hungary")
+        slow, go = there.devices["hungary"], threading.Event()
+        work = slow.work
+
+        def wait(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+            if len(slow.worked) == 2:
+                while "cleveland" in whole.flight.at_work:
+                    time.sleep(0.01)
+                time.sleep(0.2)  # by now only this one is waited for
+                late = Caller.of(there.server.port, "switzerland", answers(site, "switzerland"), plant)
+                there.devices["switzerland"] = late.call()
+                assert go.wait(SECONDS)
+            return work(head, body)
+
+        slow.work = wait
+        site = run.site(MemoryStates(), from_seed(run.job.seed, "client"))
+        whole = there.coordinator()
+        rounds = whole.rounds()
+        next(rounds)
+        assert set(next(rounds).staleness) == {"cleveland", "switzerland"}
+        go.set()
+
+
+def test_a_run_that_is_interrupted_takes_back_what_clients_are_at_work_on(plant, tmp_path):
+    run = run_of("strategy=fedbuff", "cohort=asynchronous", "cohort.buffer=2", "rounds=2")
+    with link(run, plant, tmp_path) as there:
+        there.join(*HOSPITALS)
+        rounds = there.coordinator().rounds()
+        next(rounds)
+
+        def interrupted(record: RoundRecord, client: str) -> None:
+            there.until(lambda: len(there.federation._held) >= 2)
+            raise KeyboardInterrupt
+
+        there.watch.answered = interrupted  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            next(rounds)
+        assert not there.federation._held and not there.federation._standing
+        there.until(lambda: not any(device.client.holds() for device in there.devices.values()))
