@@ -69,7 +69,7 @@ class Standing(Protocol):
         ...
 
     def collect(self, calls: Calls) -> Iterator[Reply | Part]:
-        """Yield what these clients answered, who are done with these calls; see ``Federation.ask``."""
+        """Yield what these clients, perhaps none, answered, who are done with these calls; see ``Federation.ask``."""
         ...
 
     def stop(self) -> None:

@@ -179,8 +179,10 @@ def test_who_takes_too_long_is_given_up_and_asked_again():
 
 def test_where_nobody_answers_rounds_are_lost_and_the_run_ends():
     run = run_of("strategy=fedbuff", *BUFFERED, "rounds=5")
+    there, records = coordinator(run, virtual(run, inline(run), dropout=Dropout(chance=1.0))), []
     with pytest.raises(RunFailed, match=r"3 rounds in a row were lost; the last: 0 of 4 clients answered"):
-        carried(run, dropout=Dropout(chance=1.0))
+        records.extend(there.rounds())
+    assert len(records) == 4 and all(len(record.virtual.timeline) == 4 for record in records)
 
 
 def test_fewer_answers_move_the_model_where_no_more_come():
