@@ -153,7 +153,7 @@ def _runner(asked: Asked, config: DictConfig, run: Run, run_id: str, server: Ser
     )
 
     def least() -> int:
-        return config.start_with or len(_invited(asked.folder)) or policy.size or run.job.least()
+        return config.start_with or len(_invited(asked.folder)) or max(policy.needed, run.job.least())
 
     def gather() -> None:
         invited = _invited(asked.folder)

@@ -22,6 +22,8 @@ from hansa.fedserver.policy import Policy
 from hansa.strategies import Endpoint
 
 TRAIN = "train."
+STEEPEST = 20.0
+"""The largest decay: with more, the factor of an answer that is old would be 0 in float64."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +50,10 @@ class Asynchronous(Policy):
             raise ServerError(f"cohort.size={self.size}: at least 1 client is at work, or empty for everyone.")
         if self.staleness not in ("polynomial", "hinge"):
             raise ServerError(f"cohort.staleness={self.staleness}: it is polynomial or hinge.")
-        if not (self.decay >= 0 and self.fresh >= 0):
-            raise ServerError(f"cohort.decay={self.decay}, fresh={self.fresh}: neither may be below 0.")
+        if not 0 <= self.decay <= STEEPEST:
+            raise ServerError(f"cohort.decay={self.decay}: it is from 0, which damps nothing, to {STEEPEST:g}.")
+        if self.fresh < 0:
+            raise ServerError(f"cohort.fresh={self.fresh}: it is a number of rounds, and 0 at least.")
 
     @property
     def planned(self) -> int:

@@ -134,12 +134,14 @@ class Coordinator:
         return record
 
     def _whole_round(self, number: int) -> RoundRecord:
-        """Play a round; whatever interrupts it, the model is that of a whole number of rounds."""
+        """Play a round; whatever interrupts it, the model is that of whole rounds, and nobody is at work."""
         before = self.state
         try:
             return self._round(number)
         except BaseException:
             self.state = before
+            if self.flight:
+                self.flight.stop()
             raise
 
     def _round(self, number: int) -> RoundRecord:

@@ -48,7 +48,7 @@ class Exchange:
             self.take(came, tally, record)
             del came  # its row must be gone before the next one comes
         self.count(tally)
-        return self.release(tally, ctx, record, names)
+        return self.release(tally, ctx, record, names, min(self.job.cohort.min, len(names)))
 
     def open(self, request: Request, record: RoundRecord, fitted: Array) -> tuple[Context, Call]:
         """Begin a round's next request; return its context and the call to each of its clients."""
@@ -90,10 +90,10 @@ class Exchange:
         """Remember whose states are counted, by the request that they answered."""
         self.counted |= dict.fromkeys(tally.staged, tally.calls.call.tag)
 
-    def release(self, tally: Tally, ctx: Context, record: RoundRecord, names: Names) -> Released:
-        """Release the total of clients of these names; raises RoundLost where fewer than cohort.min are in it."""
+    def release(self, tally: Tally, ctx: Context, record: RoundRecord, names: Names, least: int) -> Released:
+        """Release the total of clients of these names; raises RoundLost where fewer than ``least`` are in it."""
         record.bytes_up += tally.bytes_up
-        self._enough(tally.totals, names, record)
+        self._enough(tally.totals, names, least, record)
         return tally.end.release(tally.totals, ctx)
 
     def forget(self, before: Mapping[str, Tag]) -> None:
@@ -123,12 +123,13 @@ class Exchange:
         self._told |= counted
         return Calls(call, names, counted)
 
-    def _enough(self, totals: Totals, names: Names, record: RoundRecord) -> None:
-        if len(totals.names) >= min(self.job.cohort.min, len(names)) and totals.names:
+    def _enough(self, totals: Totals, names: Names, least: int, record: RoundRecord) -> None:
+        if len(totals.names) >= least and totals.names:
             return
         refused = {refusal.client: refusal.why for refusal in record.refused}
         told = [f"{name}: {refused.get(name, 'no answer')}" for name in names if name not in totals.names]
+        some = f"missing {'; '.join(told[:3])}{f' and {len(told) - 3} more' if len(told) > 3 else ''}"
         raise RoundLost(
             f"{len(totals.names)} of {len(names)} clients answered and cohort.min={self.job.cohort.min}; "
-            f"missing {'; '.join(told[:3])}{f' and {len(told) - 3} more' if len(told) > 3 else ''}."
+            f"{some if told else 'start more clients'}."
         )

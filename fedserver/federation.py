@@ -48,6 +48,10 @@ class Ended(NamedTuple):
     why: str = ""
 
 
+CAME = Ended("")
+"""Nobody is done, but another client has come, which may begin."""
+
+
 @runtime_checkable
 class Standing(Protocol):
     """A federation whose clients stay at work beyond the end of a request, one piece of work a client."""
@@ -61,11 +65,11 @@ class Standing(Protocol):
         ...
 
     def next(self) -> Ended | None:
-        """Wait until a client is done; None where none is at work."""
+        """Wait until a client is done, or ``CAME``; None where none is at work."""
         ...
 
     def collect(self, calls: Calls) -> Iterator[Reply | Part]:
-        """Yield what these clients answered, who are done with these calls; see ``Federation.ask``."""
+        """Yield what these clients, perhaps none, answered, who are done with these calls; see ``Federation.ask``."""
         ...
 
     def stop(self) -> None:

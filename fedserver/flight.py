@@ -9,9 +9,10 @@ from hansa.fedlink.messages import Calls
 from hansa.fedserver.asynchronous import Asynchronous
 from hansa.fedserver.errors import RunFailed
 from hansa.fedserver.exchange import Exchange
-from hansa.fedserver.federation import Standing
+from hansa.fedserver.federation import CAME, Standing
 from hansa.fedserver.records import Refusal, RoundRecord
 from hansa.fedserver.selection.there import There
+from hansa.fedserver.tally import Tally
 from hansa.strategies import Context, Released, Request
 from hansa.strategies.keys import derive
 from hansa.strategies.pipeline import Names
@@ -83,6 +84,7 @@ class _Buffer:
         """Take answers until the buffer is full or nobody is at work; those that are refused leave their place."""
         while missing := self.flight.policy.buffer - len(self.tally.totals.names):
             if not (done := self._done(missing)):
+                self._take(Calls(self.call, (), {}), self.tally)  # the time of those who failed
                 return
             for tag in sorted({calls.call.tag for calls in done.values()}):
                 self._collect({name: calls for name, calls in done.items() if calls.call.tag == tag})
@@ -91,7 +93,8 @@ class _Buffer:
         """Release the total; see ``Exchange.release``."""
         if stale := self.record.staleness:
             self.record.metrics["staleness"] = sum(stale.values()) / len(stale)
-        return self.exchange.release(self.tally, self.ctx, self.record, tuple(sorted(self.turns)))
+        turns, least = tuple(sorted(self.turns)), self.flight.policy.min
+        return self.exchange.release(self.tally, self.ctx, self.record, turns, least)
 
     def _done(self, most: int) -> dict[str, Calls]:
         """Wait for so many answers, or for all that still come; return what each client answers."""
@@ -100,6 +103,8 @@ class _Buffer:
             self.begin()
             if (ended := self.flight.federation.next()) is None:
                 break
+            if ended is CAME:
+                continue
             calls = self.flight.at_work.pop(ended.client)
             self.turns.add(ended.client)
             if ended.why:
@@ -115,12 +120,15 @@ class _Buffer:
         counted = {name: done[name].counted[name] for name in names if name in done[name].counted}
         calls = Calls(call, names, counted, self.flight.policy.fade(staleness))
         tally = self.exchange.tally(calls, replace(self.ctx, round=call.round, request=call.request))
-        for came in self.flight.federation.collect(calls):
-            self.exchange.take(came, tally, self.record)
-            del came  # its row must be gone before the next one comes
+        self._take(calls, tally)
         self.exchange.count(tally)
         self.tally.merge(tally.part())
         self.record.staleness |= dict.fromkeys(sorted(tally.totals.names), staleness)
+
+    def _take(self, calls: Calls, tally: Tally) -> None:
+        for came in self.flight.federation.collect(calls):
+            self.exchange.take(came, tally, self.record)
+            del came  # its row must be gone before the next one comes
 
 
 def drawn(there: There, busy: Collection[str], ctx: Context, size: int | None) -> Names:

@@ -15,10 +15,10 @@ from hansa.fedlink.incoming import DiskRow
 from hansa.fedlink.messages import Call, Calls, Failure, Reply
 from hansa.fedlink.packing import Body, pack_call, read_reply
 from hansa.fedlink.protocol import Work
-from hansa.fedlink.protocol.effects import Failed
+from hansa.fedlink.protocol.effects import Connected, Failed
 from hansa.fedlink.server import Server
 from hansa.fedlink.service import Arrived, Told
-from hansa.fedserver.federation import Ended, hear
+from hansa.fedserver.federation import CAME, Ended, hear
 from hansa.fedserver.policy import Wait
 from hansa.fedserver.presence import Presence
 from hansa.fedserver.selection.there import Present, There
@@ -58,6 +58,8 @@ class LinkFederation:
     _standing: dict[str, Open] = field(default_factory=dict)
     """What was asked by ``start``, by the id of its request."""
     _ended: deque[Ended] = field(default_factory=deque)
+    _came: bool = False
+    """Whether a client was connected since ``next`` began."""
     _held: dict[str, tuple[Reply, Arrived]] = field(default_factory=dict)
     """Answers to what was asked by ``start``, by client, until they are collected."""
     _taken: list[Arrived] = field(default_factory=list)
@@ -90,11 +92,14 @@ class LinkFederation:
             self._ended.append(Ended(reply.client, str(reply.failure)))
 
     def next(self) -> Ended | None:
-        while not self._ended and self._standing:
+        self._came = False
+        while self._standing and not self._ended and not self._came:
             self._next(max(0.0, min(GLANCE, min(one.until for one in self._standing.values()) - self.clock())))
             self._missing()
             self._overdue()
-        return self._ended.popleft() if self._ended else None
+        if self._ended:
+            return self._ended.popleft()
+        return CAME if self._standing else None
 
     def collect(self, calls: Calls) -> Iterator[Reply]:
         for name in calls.names:
@@ -187,6 +192,7 @@ class LinkFederation:
             case Failed():
                 return self._failed(event.request_id, "Refused", event.text)
             case _:
+                self._came |= isinstance(event, Connected)
                 self.presence.note(event)
                 return None
 

@@ -39,7 +39,10 @@ def line(record: RoundRecord, rounds: int) -> str:
     took = f"{record.seconds:.2f} s"
     if record.virtual is not None:
         took += f" ({duration(record.virtual.seconds)} of virtual time)"
-    return f"{name}: {record.counted}/{record.cohort} clients, {took}, {sent}{', ' if told else ''}{told}"
+    who = f"{record.counted}/{record.cohort} clients"
+    if record.staleness:
+        who = f"{record.counted} answers, {record.cohort} at work"
+    return f"{name}: {who}, {took}, {sent}{', ' if told else ''}{told}"
 
 
 def size(count: int) -> str:

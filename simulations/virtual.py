@@ -96,7 +96,8 @@ class Virtual:
         yield Part(virtual=self._until_now([trip for trip, _ in trips], sum(joules for _, joules in trips)))
         for name in calls.names:
             self.effort.did(calls.call, name)
-        yield from self.inner.ask(calls, Wait())
+        if calls.names:
+            yield from self.inner.ask(calls, Wait())
 
     def stop(self) -> None:
         self._flying.clear()

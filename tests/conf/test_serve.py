@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from hansa.fedlink.authority import DAY, new_root
 from hansa.fedlink.certificates import read_peer
 from hansa.fedlink.folder import Federation, ServerFolder
 from hansa.fedlink.invitation import TaskFile
+from hansa.fedserver.errors import TooFewClients
 from tests.fleet import Fleet, fleet, until
 
 
@@ -114,6 +116,16 @@ def test_a_port_that_is_taken_is_told_in_one_line(tmp_path):
         until(lambda: "waiting for 1 client," in there.log("serve"), lambda: there.log("serve"))
         told = there.hansa("serve", "plants", f"listen=127.0.0.1:{there.port}", code=1)
         assert "another program has the port" in told and "Traceback" not in told
+
+
+def test_an_asynchronous_run_waits_for_as_many_as_it_needs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["task=heart_disease", "strategy=fedbuff", "cohort=asynchronous", "cohort.buffer=3", "start_within=0.01"]
+    asked = replace(serve.read(["insecure=true", *words]), listen="127.0.0.1:0")
+    few = pytest.raises(TooFewClients, match="0 clients are there and a round needs 3")
+    with serve.deploy(asked) as carrying, few:
+        carrying.carry_out()
+    assert "waiting for 3 clients" in capsys.readouterr().err
 
 
 def served(there: Fleet, *words: str) -> None:

@@ -15,6 +15,7 @@ from hansa.fedclient.state import COMMITTED, MemoryStates
 from hansa.fedlink.messages import Calls
 from hansa.fedserver.asynchronous import Asynchronous
 from hansa.fedserver.errors import RunFailed, ServerError, TooFewClients
+from hansa.fedserver.federation import Ended
 from hansa.fedserver.flight import drawn
 from hansa.fedserver.selection.there import Present
 from hansa.simulations.crowd import Crowd
@@ -23,7 +24,7 @@ from hansa.simulations.effort import Effort
 from hansa.simulations.virtual import Virtual
 from hansa.strategies import Context, FedAvg, Request
 from hansa.strategies.keys import from_seed
-from tests.places import HOSPITALS, Tampered, coordinator, inline, replayed, run_of
+from tests.places import HOSPITALS, Replayed, Tampered, coordinator, inline, replayed, run_of
 
 LUCK = Luck(b"a key")
 SECONDS = dict(zip(HOSPITALS, (1, 2, 5, 10), strict=True))
@@ -178,14 +179,36 @@ def test_who_takes_too_long_is_given_up_and_asked_again():
 
 def test_where_nobody_answers_rounds_are_lost_and_the_run_ends():
     run = run_of("strategy=fedbuff", *BUFFERED, "rounds=5")
+    there, records = coordinator(run, virtual(run, inline(run), dropout=Dropout(chance=1.0))), []
     with pytest.raises(RunFailed, match=r"3 rounds in a row were lost; the last: 0 of 4 clients answered"):
-        carried(run, dropout=Dropout(chance=1.0))
+        records.extend(there.rounds())
+    assert len(records) == 4 and all(len(record.virtual.timeline) == 4 for record in records)
 
 
 def test_fewer_answers_move_the_model_where_no_more_come():
     run = run_of("strategy=fedbuff", "cohort=asynchronous", "cohort.buffer=4", "cohort.min=2", "cohort.deadline=4")
     _, records = carried(run)
     assert [record.counted for record in records] == [2, 2, 2] and not any(record.lost for record in records)
+
+
+class Leaving(Replayed):
+    """All are there before a round, and only two once it has begun."""
+
+    def around(self):
+        return Present(HOSPITALS[:2])
+
+    def start(self, calls, deadline):
+        self.log.extend(calls.names)
+
+    def next(self):
+        return Ended(self.log.popleft()) if self.log else None
+
+
+def test_fewer_answers_than_min_lose_the_round_even_if_all_who_were_asked_answered():
+    run = run_of("strategy=fedbuff", "cohort=asynchronous", "cohort.buffer=4", "cohort.min=3", "cohort.size=1")
+    there = coordinator(run, Leaving(inline(run), deque()))
+    with pytest.raises(RunFailed, match=r"2 of 2 clients answered and cohort.min=3; start more clients"):
+        list(there.rounds())
 
 
 def test_a_client_that_is_never_there_is_not_waited_for(tmp_path):
@@ -262,9 +285,10 @@ def test_a_federation_without_time_is_refused_and_so_are_too_few_clients():
         ({"buffer": 3, "min": 4}, "needs 1 <= min <= buffer <= max"),
         ({"size": 0}, "at least 1 client is at work"),
         ({"staleness": "linear"}, "it is polynomial or hinge"),
-        ({"decay": -0.5}, "neither may be below 0"),
-        ({"decay": float("nan")}, "neither may be below 0"),
-        ({"fresh": -1}, "neither may be below 0"),
+        ({"decay": -0.5}, "from 0, which damps nothing, to 20"),
+        ({"decay": float("nan")}, "from 0, which damps nothing, to 20"),
+        ({"decay": 21.0}, "from 0, which damps nothing, to 20"),
+        ({"fresh": -1}, "a number of rounds, and 0 at least"),
         ({"deadline": 0.0}, "above 0 seconds"),
     ],
 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hansa.conf.run import Run
@@ -22,7 +23,7 @@ from hansa.fedserver.link import LinkFederation
 from hansa.fedserver.presence import Presence
 from hansa.fedserver.records import RoundRecord
 from hansa.strategies.keys import from_seed
-from tests.devices import Caller, Plant, Raw, answers, channel
+from tests.devices import Caller, Plant, Raw, Work, answers, channel
 from tests.places import HOSPITALS, Told, coordinator, replayed, run_of
 
 SECONDS = 30
@@ -335,3 +336,77 @@ def test_asynchronous_clients_that_go_or_take_too_long_are_named_and_the_run_goe
         over.set()
         assert why["cleveland"] == "late: no answer within cohort.deadline" and "what it should be" in why["hungary"]
         assert why["switzerland"] == "the line of 'switzerland' has been down for 0 s"
+
+
+def test_who_comes_while_a_buffer_waits_for_a_slow_client_begins_at_once(plant, tmp_path):
+    run = run_of("strategy=fedbuff", "cohort=asynchronous", "cohort.buffer=2", "rounds=1")
+    with link(run, plant, tmp_path) as there:
+        there.join("cleveland", "hungary")
+        slow, go = there.devices["hungary"], threading.Event()
+        work = slow.work
+
+        def wait(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+            if len(slow.worked) == 2:
+                while "cleveland" in whole.flight.at_work:
+                    time.sleep(0.01)
+                time.sleep(0.2)  # by now only this one is waited for
+                late = Caller.of(there.server.port, "switzerland", answers(site, "switzerland"), plant)
+                there.devices["switzerland"] = late.call()
+                assert go.wait(SECONDS)
+            return work(head, body)
+
+        slow.work = wait
+        site = run.site(MemoryStates(), from_seed(run.job.seed, "client"))
+        whole = there.coordinator()
+        rounds = whole.rounds()
+        next(rounds)
+        assert set(next(rounds).staleness) == {"cleveland", "switzerland"}
+        go.set()
+
+
+def test_a_run_that_is_interrupted_takes_back_what_clients_are_at_work_on(plant, tmp_path):
+    run = run_of("strategy=fedbuff", "cohort=asynchronous", "cohort.buffer=2", "rounds=2")
+    with link(run, plant, tmp_path) as there:
+        there.join(*HOSPITALS)
+        rounds = there.coordinator().rounds()
+        next(rounds)
+
+        def interrupted(record: RoundRecord, client: str) -> None:
+            there.until(lambda: len(there.federation._held) >= 2)
+            raise KeyboardInterrupt
+
+        there.watch.answered = interrupted  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            next(rounds)
+        assert not there.federation._held and not there.federation._standing
+        there.until(lambda: not any(device.client.holds() for device in there.devices.values()))
+
+
+def test_a_client_that_is_given_up_and_asked_again_keeps_the_state_that_was_counted(plant, tmp_path):
+    run = run_of("strategy=scaffold", "cohort=asynchronous", "cohort.buffer=2", "cohort.deadline=0.5", "rounds=60")
+    states = {name: MemoryStates() for name in HOSPITALS}
+    with link(run, plant, tmp_path) as there:
+        for name in HOSPITALS:
+            site = run.site(states[name], from_seed(run.job.seed, "client"))
+            device = there.devices[name] = Caller.of(there.server.port, name, answers(site, name), plant)
+            device.work = late(device, (2, 3)) if name == "hungary" else late(device, range(100), 0.02)
+            device.call()
+        there.federation.gather(lambda: len(HOSPITALS), SECONDS)
+        coordinator = there.coordinator()
+        records = list(coordinator.rounds())
+    assert "hungary" in {refusal.client for refusal in there.watch.refusals}
+    assert any("hungary" in record.staleness for record in records)
+    own = [version.states["scaffold"] for one in states.values() for version in one.versions.values()]
+    assert len(own) == len(HOSPITALS), "each has one committed state, and nothing is staged"
+    assert np.allclose(coordinator.state["control"], sum(own) / len(HOSPITALS), atol=1e-6)
+
+
+def late(device: Caller, which: Container[int], seconds: float = 0.8) -> Work:
+    """Return a device's work, of which some pieces, counted from 1, take so much longer."""
+    work = device.work
+
+    def slow(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+        time.sleep(seconds if len(device.worked) in which else 0)
+        return work(head, body)
+
+    return slow

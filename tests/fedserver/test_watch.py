@@ -11,7 +11,7 @@ from rich.console import Console
 from hansa.fedlink.protocol.effects import Connected, Delivered, Dropped, Notice
 from hansa.fedserver.presence import Presence
 from hansa.fedserver.records import Refusal, RoundRecord
-from hansa.fedserver.watch import Json, Lines, Screen
+from hansa.fedserver.watch import Json, Lines, Screen, line
 
 RECORD = RoundRecord(round=2, cohort=2, counted=1, metrics={"loss": 0.5}, refused=[Refusal("riga", "late")])
 
@@ -37,6 +37,12 @@ def test_json_has_no_number_that_is_not_finite():
     (line,) = out.getvalue().splitlines()
     told = json.loads(line, parse_constant=pytest.fail)
     assert told["metrics"] == told["clients"]["riga"] == {"loss": None, "rate": None}
+
+
+def test_a_buffer_is_not_told_as_a_share_of_those_who_are_at_work():
+    record = RoundRecord(round=2, cohort=1, counted=4, staleness=dict.fromkeys("abcd", 0))
+    assert line(record, 3).startswith("round 2/3: 4 answers, 1 at work, ")
+    assert line(RECORD, 3).startswith("round 2/3: 1/2 clients, ")
 
 
 def test_lines_say_who_comes_and_goes():
