@@ -1,6 +1,12 @@
 """Robust rules on 100 rows of a million float32: seconds of each, best of three, and memory beside the rows.
 
-python benchmarks/robust.py
+    python benchmarks/robust.py
+
+2 cores of an Intel Xeon with AVX2, nothing else running, 2026-11-29; distances on two threads, all else on one:
+
+    median 0.27, trimmed mean 0.31, Krum 0.59, Multi-Krum 0.66, Bulyan 1.04, centred clipping 0.30
+    squared distances in float64 0.61; geometric median 0.29 a pass, 1.15 for four
+    21 MB beside the rows at most; numpy's own median takes 1.5 for all columns, by a tenth of them
 """
 
 from __future__ import annotations

@@ -9,6 +9,9 @@ A minority cannot move m far, so that wrong rows, however large, take no digits 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from hansa.strategies.columns import STEP, blocks, middle
@@ -18,16 +21,28 @@ TILE = 64
 """Rows of one product: TILE * TILE * STEP is as much as a BLAS multiplies on one core. So the bits do not depend on its
 threads, and no thread waits for another where the cores are busy."""
 
+THREADS, SHARE = 2, 16
+"""Threads, and the blocks that one takes at a time. Shares are added in their order, whichever is ready first."""
+
 
 def squared_distances(rows_GP: Array) -> Array:
     """Return |x_g - x_h|^2, shape (G, G), float64, never below 0."""
-    rows = len(rows_GP)
-    upper_GG = np.zeros((rows, rows))
-    for where in blocks(rows_GP):
-        _add_products(upper_GG, _centred(rows_GP[:, where]))
+    columns, upper_GG = list(blocks(rows_GP)), np.zeros((len(rows_GP), len(rows_GP)))
+    shares = [columns[start : start + SHARE] for start in range(0, len(columns), SHARE)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        for share_GG in pool.map(lambda share: _products(rows_GP, share), shares):
+            upper_GG += share_GG
     product_GG = np.triu(upper_GG) + np.triu(upper_GG, 1).T
     square_G = np.diagonal(product_GG)
     return np.maximum(square_G[:, None] + square_G[None] - 2 * product_GG, 0)
+
+
+def _products(rows_GP: Array, share: Sequence[slice]) -> Array:
+    """Return the inner products of centred rows over some blocks, shape (G, G); those below the diagonal may be 0."""
+    upper_GG = np.zeros((len(rows_GP), len(rows_GP)))
+    for where in share:
+        _add_products(upper_GG, _centred(rows_GP[:, where]))
+    return upper_GG
 
 
 def _centred(rows_GC: Array) -> Array:
