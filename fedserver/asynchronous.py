@@ -82,8 +82,9 @@ class Asynchronous(Policy):
 def unbuffered(endpoints: Mapping[str, Endpoint], decay: float) -> str:
     """Say why answers to different rounds make no total of a strategy's endpoints; empty where they do."""
     asked = [end for name, end in endpoints.items() if not name.startswith("evaluate.")]
-    channels = [channel for end in asked for channel in end.pipeline.row.channels]
-    if len(asked) != 1 or asked[0].keep:
+    trained = [end for name, end in endpoints.items() if name.startswith(TRAIN)]
+    channels = [channel for end in trained for channel in end.pipeline.row.channels]
+    if len(trained) != 1 or len(asked) != 1 or trained[0].keep:
         why = "a round of this strategy takes several requests, all of one model"
     elif asked[0].aggregator.groups == 0:
         why = "the rule of this strategy compares the answers to one model with each other"

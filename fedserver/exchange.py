@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hansa.fedlink.messages import SETTLE, Call, Calls, Reply, Tag
@@ -42,10 +42,11 @@ class Exchange:
         ctx, call = self.open(request, record, fitted)
         calls = self.to(call, names, record)
         tally = self.tally(calls, ctx)
-        self.watch.opened(record, request.endpoint, names)
         wait = self.job.cohort.wait(request.endpoint, self.pace, len(names), request.to == "cohort")
+        self.watch.opened(record, request.endpoint, names, wait.wanted or len(names))
         for came in self.federation.ask(calls, wait):
-            self.take(came, tally, record)
+            for name in self.take(came, tally, record):
+                self.watch.answered(record, name)
             del came  # its row must be gone before the next one comes
         self.count(tally)
         return self.release(tally, ctx, record, names, min(self.job.cohort.min, len(names)))
@@ -66,8 +67,8 @@ class Exchange:
         """Begin the total of the answers to some calls."""
         return Tally.of(self.job.endpoints[calls.call.endpoint], ctx, calls, calls.names, self.job.settings)
 
-    def take(self, came: Reply | Part, tally: Tally, record: RoundRecord) -> None:
-        """Add what a federation yields; write down who is left out."""
+    def take(self, came: Reply | Part, tally: Tally, record: RoundRecord) -> Sequence[str]:
+        """Add what a federation yields; write down who is left out, and return who is done."""
         if isinstance(came, Part):
             tally.merge(came)
             left_out, done = came.refused, came.done
@@ -78,8 +79,7 @@ class Exchange:
             left_out, done = ([refusal], []) if refusal else ([], [came.client])
         for refusal in left_out:
             self.refuse(refusal, record)
-        for name in done:
-            self.watch.answered(record, name)
+        return done
 
     def refuse(self, refusal: Refusal, record: RoundRecord) -> None:
         """Write down that a client is left out."""

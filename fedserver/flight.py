@@ -42,9 +42,10 @@ class Flight:
             )
         self._round = record.round
         buffer = _Buffer(self, request, record, fitted)
+        busy = tuple(sorted(self.at_work))
+        self.exchange.watch.opened(record, request.endpoint, busy, self.policy.buffer)
         buffer.begin()
         record.cohort = len(self.at_work)
-        self.exchange.watch.opened(record, request.endpoint, tuple(sorted(self.at_work)))
         buffer.fill()
         return buffer.release()
 
@@ -74,10 +75,12 @@ class _Buffer:
             return
         key = derive(self.ctx.own, "next", self.begun) if self.begun else self.ctx.own
         busy = at_work.keys() | self.turns
-        names = drawn(self.flight.federation.around(), busy, replace(self.ctx, own=key), size)
+        if not (names := drawn(self.flight.federation.around(), busy, replace(self.ctx, own=key), size)):
+            return
         self.begun += len(names)
         calls = self.exchange.to(self.call, names, self.record)
         at_work |= dict.fromkeys(names, calls)
+        self.exchange.watch.joined(self.record, names)
         self.flight.federation.start(calls, policy.deadline)
 
     def fill(self) -> None:
@@ -111,6 +114,7 @@ class _Buffer:
                 self.exchange.refuse(Refusal(ended.client, ended.why), self.record)
             else:
                 done[ended.client] = calls
+                self.exchange.watch.answered(self.record, ended.client)
         return done
 
     def _collect(self, done: Mapping[str, Calls]) -> None:

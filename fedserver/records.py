@@ -112,8 +112,12 @@ def _finite(value: Any) -> Any:
 class Watcher(Protocol):
     """Is told what happens while a round goes on."""
 
-    def opened(self, record: RoundRecord, endpoint: str, names: Names) -> None:
-        """A request was sent to these clients."""
+    def opened(self, record: RoundRecord, endpoint: str, names: Names, wanted: int) -> None:
+        """A request was sent to these clients, of whom so many answers are wanted."""
+        ...
+
+    def joined(self, record: RoundRecord, names: Names) -> None:
+        """These clients were sent the same request later."""
         ...
 
     def answered(self, record: RoundRecord, client: str) -> None:

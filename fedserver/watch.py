@@ -69,7 +69,10 @@ class Lines:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.out.flush()
 
-    def opened(self, record: RoundRecord, endpoint: str, names: Names) -> None:
+    def opened(self, record: RoundRecord, endpoint: str, names: Names, wanted: int) -> None:
+        """Nothing: a line is written when the round is closed."""
+
+    def joined(self, record: RoundRecord, names: Names) -> None:
         """Nothing: a line is written when the round is closed."""
 
     def answered(self, record: RoundRecord, client: str) -> None:
@@ -98,8 +101,11 @@ class Json:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.out.flush()
 
-    def opened(self, record: RoundRecord, endpoint: str, names: Names) -> None:
+    def opened(self, record: RoundRecord, endpoint: str, names: Names, wanted: int) -> None:
         self._line("request", round=record.round, endpoint=endpoint, clients=list(names))
+
+    def joined(self, record: RoundRecord, names: Names) -> None:
+        self._line("joined", round=record.round, clients=list(names))
 
     def answered(self, record: RoundRecord, client: str) -> None:
         self._line("answer", round=record.round, client=client)
@@ -147,9 +153,12 @@ class Screen:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.live.stop()
 
-    def opened(self, record: RoundRecord, endpoint: str, names: Names) -> None:
+    def opened(self, record: RoundRecord, endpoint: str, names: Names, wanted: int) -> None:
         self.waiting = set(names)
-        self.bars.reset(self.now, description=endpoint, total=len(names))
+        self.bars.reset(self.now, description=endpoint, total=wanted)
+
+    def joined(self, record: RoundRecord, names: Names) -> None:
+        self.waiting.update(names)
 
     def answered(self, record: RoundRecord, client: str) -> None:
         self.waiting.discard(client)

@@ -27,7 +27,7 @@ class Stopping(Lines):
         super().__init__(9, io.StringIO())
         self.error, self.moment, self.endpoint = error, moment, ""
 
-    def opened(self, record, endpoint, names):
+    def opened(self, record, endpoint, names, wanted):
         self.endpoint = endpoint
         self.stop("opened", record)
 
@@ -189,7 +189,7 @@ def test_lines_tell_rounds_and_the_first_refusals():
 def test_the_screen_shows_whom_it_waits_for_and_what_was_refused():
     screen = Screen(2, Console(file=(out := io.StringIO()), width=100, force_terminal=True))
     with screen:
-        screen.opened(there := record(), "train.update", (*HOSPITALS, "x"))
+        screen.opened(there := record(), "train.update", (*HOSPITALS, "x"), 5)
         screen.answered(there, "cleveland")
         screen.live.refresh()
         assert "waiting for hungary, switzerland, va_long_beach and 1 more" in out.getvalue()

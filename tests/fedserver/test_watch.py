@@ -20,14 +20,15 @@ def test_json_tells_all_that_happens_with_its_time():
     out = io.StringIO()
     with Json(lambda: 0.0, out) as view:
         view.say("bergen is connected")
-        view.opened(RECORD, "train.update", ("bergen", "riga"))
+        view.opened(RECORD, "train.update", ("bergen", "riga"), 2)
+        view.joined(RECORD, ("visby",))
         view.answered(RECORD, "bergen")
         view.refused(RECORD, RECORD.refused[0])
         view.closed(RECORD)
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert [line["event"] for line in lines] == ["told", "request", "answer", "refused", "round"]
+    assert [line["event"] for line in lines] == ["told", "request", "joined", "answer", "refused", "round"]
     assert {line["at"] for line in lines} == {"1970-01-01T00:00:00.000+00:00"}
-    assert lines[1]["clients"] == ["bergen", "riga"] and lines[4]["metrics"] == {"loss": 0.5}
+    assert lines[1]["clients"] == ["bergen", "riga"] and lines[5]["metrics"] == {"loss": 0.5}
 
 
 def test_json_has_no_number_that_is_not_finite():
@@ -54,11 +55,12 @@ def test_lines_say_who_comes_and_goes():
 def test_the_screen_says_what_each_client_does_and_since_when():
     out = Console(file=io.StringIO(), width=100, force_terminal=True)
     with Screen(3, out, doing=lambda name: "working 12 s" if name == "riga" else "") as view:
-        view.opened(RECORD, "train.update", ("bergen", "riga"))
+        view.opened(RECORD, "train.update", ("bergen", "riga"), 2)
+        view.joined(RECORD, ("visby",))
         view.say("bergen is connected")
         out.print(view._view())
     told = out.file.getvalue()
-    assert "waiting for bergen, riga (working 12 s)" in told and "bergen is connected" in told
+    assert "waiting for bergen, riga (working 12 s), visby" in told and "bergen is connected" in told
 
 
 def test_presence_follows_what_happens_and_gives_up_who_is_gone_for_long():
