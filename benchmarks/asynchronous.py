@@ -2,8 +2,8 @@
 
     HANSA_DATA=/data python benchmarks/asynchronous.py
 
-MNIST (2NN) over 100 phones by Dirichlet 0.5, 20 of them at work at any time, to 90 % of the test images; means of seeds 1
-to 3, and the seconds of each. FedAvg waits for all of its cohort, or for the first 20 of 26; FedBuff moves after 10
+MNIST (2NN) over 100 phones by Dirichlet 0.5, 20 of them at work at any time, to 90 % of the test images; means of seeds
+1 to 3, and the seconds of each. FedAvg waits for all of its cohort, or for the first 20 of 26; FedBuff moves after 10
 answers, FedAsync after each. Evaluation by the cohort is in these seconds and bytes: each round of FedAvg, every second
 of FedBuff, every twentieth of FedAsync. They depend on the seed and no machine; 2026-11-29:
 
