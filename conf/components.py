@@ -68,6 +68,7 @@ BUILT_IN = (
     "hansa.strategies.FedAsync",
     "hansa.strategies.FedAvg",
     "hansa.strategies.FedAvgM",
+    "hansa.strategies.FedBuff",
     "hansa.strategies.FedCM",
     "hansa.strategies.FedDyn",
     "hansa.strategies.FedNova",

@@ -108,7 +108,7 @@ def free(endpoints: Endpoints) -> str:
     """Return why one client's update counts in full: no rule looks at it, and none of its own work bounds it."""
     held = (
         end.aggregator.groups != 1
-        or all(math.isfinite(c.bound) for c in end.pipeline.row.channels if c.name == "delta")
+        or all(math.isfinite(c.bound) for c in end.pipeline.row.channels if c.fades or c.name == "delta")
         for end in endpoints.values()
     )
     return "" if all(held) else FREE

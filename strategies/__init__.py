@@ -14,6 +14,7 @@ from hansa.strategies.fedadam import FedAdam
 from hansa.strategies.fedasync import FedAsync
 from hansa.strategies.fedavg import FedAvg
 from hansa.strategies.fedavgm import FedAvgM
+from hansa.strategies.fedbuff import FedBuff
 from hansa.strategies.fedcm import FedCM
 from hansa.strategies.feddyn import FedDyn
 from hansa.strategies.fednova import FedNova
@@ -66,6 +67,7 @@ __all__ = [
     "FedPer",
     "FedProx",
     "FedDyn",
+    "FedBuff",
     "FedCM",
     "Ditto",
     "Ifca",
