@@ -54,9 +54,9 @@ class FedAsync:
 
     def __post_init__(self) -> None:
         if not 0 < self.lr <= 1:
-            raise CompositionError(f"strategy.lr={self.lr}: the share of a client's model is in (0, 1].")
+            raise CompositionError(f"strategy.lr={self.lr}: it must be above 0, and 1 at most, which takes the client's model.")
         if not self.mu >= 0:
-            raise CompositionError(f"strategy.mu={self.mu}: it is a number of at least 0, and 0 pulls nobody back.")
+            raise CompositionError(f"strategy.mu={self.mu}: it must be at least 0, which pulls nobody back.")
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if self.mu and "corrects" not in problem.training:

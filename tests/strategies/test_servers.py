@@ -10,6 +10,7 @@ from hansa.strategies import (
     CompositionError,
     FedAdagrad,
     FedAdam,
+    FedAsync,
     FedAvg,
     FedAvgM,
     FedYogi,
@@ -122,6 +123,8 @@ def test_settings_that_make_no_sense_are_refused(server):
     ("server", "field", "values", "words"),
     [
         (FedAvgM, "momentum", (1.0, -0.1, np.nan), "at least 0 and below 1"),
+        (FedAsync, "lr", (0.0, 1.1, np.nan), "above 0, and 1 at most"),
+        (FedAsync, "mu", (-0.1, np.nan), "at least 0"),
         *[(server, "beta1", (1.0, -0.1), "at least 0 and below 1") for server in (FedAdagrad, FedAdam, FedYogi)],
         *[(server, "beta2", (1.0, -0.1), "at least 0 and below 1") for server in (FedAdam, FedYogi)],
         *[(server, "tau", (0.0, -1.0, np.nan), "above 0") for server in (FedAdagrad, FedAdam, FedYogi)],
