@@ -54,7 +54,7 @@ class FedAsync:
 
     def __post_init__(self) -> None:
         if not 0 < self.lr <= 1:
-            raise CompositionError(f"strategy.lr={self.lr}: it must be above 0, and 1 at most, which takes the client's model.")
+            raise CompositionError(f"strategy.lr={self.lr}: it must be above 0, and 1 at most.")
         if not self.mu >= 0:
             raise CompositionError(f"strategy.mu={self.mu}: it must be at least 0, which pulls nobody back.")
 
