@@ -65,13 +65,16 @@ class Bed:
 
     def trials(self, entry: Entry) -> dict[str, str]:
         """Return each choice, and its run of the tuning."""
-        return {choice: self.run(entry, choice, TUNED, self.rounds) for choice in entry.choices()}
+        every = EVERY.get(entry.strategy, OFTEN)
+        return {choice: self.run(entry, choice, TUNED, every) for choice in entry.choices()}
 
     def finals(self, entry: Entry, choice: str) -> list[str]:
         """Return the runs of the table."""
         return [self.run(entry, choice, seed, EVERY.get(entry.strategy, 2)) for seed in SEEDS]
 
 
+OFTEN = 4
+"""Rounds between evaluations of a trial."""
 EVERY = {"fine_tuning": 10}
 """Rounds between evaluations, where these cost more than the rounds; the others have 2."""
 
