@@ -269,9 +269,9 @@ was fixed before the runs of this page. The span of the rates, the rounds and th
 FedAvg with seed 1; the rate under attack was looked at in single runs of some rules with seed 11.
 
 - **Tuning.** Each strategy has six trials: three learning rates by two values of a knob of its own, or six rates of
-  the same span where it has none. Their seed is 1. The trial goes to the table whose evaluations in the last {LATE} rounds, every 4 of
-  them, have the best mean. At first it was that with the best last round, of which chance took its share; this was
-  changed, for all strategies, when 14 of the first table were seen.
+  the same span where it has none. Their seed is 1. The trial goes to the table whose evaluations in the last {LATE}
+  rounds, every 4 of them, have the best mean. At first it was that with the best last round, which chance decides as
+  much as the setting; this was changed, for all strategies, when 14 of the first table were seen.
 - **Seeds.** The table has the seeds {", ".join(map(str, SEEDS))}. A seed also has its own split of the data: what
   follows `±`, the standard deviation over the seeds, is that of another federation of the same kind.
 - **Accuracy** is the mean of the evaluations in the last {LATE} rounds, and 0 for a run that diverged. *Points above
