@@ -28,7 +28,7 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
-from learning_page import Result, Results, best, last, page, picture
+from learning_page import Result, Results, best, finalists, last, page, picture
 from learning_plan import BEDS, RULES, Bed, Siege
 
 from hansa.conf.compose import compose, own_code
@@ -113,9 +113,12 @@ def everything(beds: Sequence[Bed], siege: Siege, results: Results, path: Path, 
         name = bed.name.partition(",")[0]
         trials = [words for entry in bed.entries for words in bed.trials(entry).values()]
         carry_out(f"{name}, tuning", trials, results, path, jobs)
+        again = [words for entry in bed.entries for words in finalists(bed, entry, results).values()]
+        carry_out(f"{name}, tuning again", again, results, path, jobs)
         finals = [words for entry in bed.entries for words in bed.finals(entry, best(bed, entry, results))]
         carry_out(name, finals, results, path, jobs)
-    carry_out("attacks", siege.all(), results, path, jobs)
+    for split in siege.splits:
+        carry_out(f"attacks, {split}", replace(siege, splits=(split,)).all(), results, path, jobs)
 
 
 def main() -> None:

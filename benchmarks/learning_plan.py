@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 RATES, FINE = (0.06, 0.2, 0.6), (0.06, 0.1, 0.2, 0.3, 0.4, 0.6)
@@ -64,9 +64,13 @@ class Bed:
         )
 
     def trials(self, entry: Entry) -> dict[str, str]:
-        """Return each choice, and its run of the tuning."""
+        """Return each choice, and its run of the tuning, which is evaluated once."""
+        return {choice: self.run(entry, choice, TUNED, self.rounds) for choice in entry.choices()}
+
+    def again(self, entry: Entry, choices: Iterable[str]) -> dict[str, str]:
+        """Return some choices, and the runs by which one of them is chosen."""
         every = EVERY.get(entry.strategy, OFTEN)
-        return {choice: self.run(entry, choice, TUNED, every) for choice in entry.choices()}
+        return {choice: self.run(entry, choice, TUNED, every) for choice in choices}
 
     def finals(self, entry: Entry, choice: str) -> list[str]:
         """Return the runs of the table."""
@@ -74,7 +78,7 @@ class Bed:
 
 
 OFTEN = 4
-"""Rounds between evaluations of a trial."""
+"""Rounds between evaluations of the trials that are run again."""
 EVERY = {"fine_tuning": 10}
 """Rounds between evaluations, where these cost more than the rounds; the others have 2."""
 
