@@ -280,9 +280,9 @@ FedAvg with seed 1; the rate under attack was looked at in single runs of some r
 
 - **Tuning.** Each strategy has six trials: three learning rates by two values of a knob of its own, or six rates of
   the same span where it has none. Their seed is 1. The two that ended best are run again, and that of them goes
-  to the table whose evaluations in the last {LATE} rounds have the better mean. At first it was the one that ended best,
-  which chance decides as much as the setting; this was changed, for all strategies, when 14 of the first table were
-  seen.
+  to the table whose evaluations in the last {LATE} rounds have the better mean. At first it was the one that ended
+  best, which chance decides as much as the setting; this was changed, for all strategies, when 14 of the first table
+  were seen.
 - **Seeds.** The table has the seeds {", ".join(map(str, SEEDS))}. A seed also has its own split of the data: what
   follows `±`, the standard deviation over the seeds, is that of another federation of the same kind.
 - **Accuracy** is the mean of the evaluations in the last {LATE} rounds, and 0 for a run that diverged. *Points above
