@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import math
 import sys
 import traceback
 import types
@@ -204,6 +205,8 @@ def _checked(where: str, value: Any, hint: Any) -> Any:
         return value
     if not kinds <= plain:
         return value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise WrongValue(f"{where}={value}: it must be a finite number.")
     if type(value) is int and float in kinds and int not in kinds:
         return float(value)
     if type(value) not in kinds:

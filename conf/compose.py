@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.config_store import ConfigStore
@@ -23,6 +24,7 @@ from hansa.conf.schema import RunSettings
 
 ConfigStore.instance().store(name="schema", node=RunSettings)
 KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "not Optional": "given"}
+CLIP = "pipeline.bound.clip"
 _names: dict[tuple[str, str], str] = {}
 """Targets of one's own by group and the name under which they can be chosen."""
 
@@ -41,11 +43,19 @@ def compose(words: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
 
 
 def own_code(words: Sequence[str]) -> list[str]:
-    """Let ``task=path.py:Class``, and strategies of installed packages, be chosen like the groups' own members.
+    """Let ``task=path.py:Class``, and strategies of installed packages, be chosen like the groups' own members, and
+    norms be set for any channel of one's own rows.
 
     For local command lines only: it imports what they name. Raises CannotLoad.
     """
-    return [_chosen(word) for word in words]
+    return [_chosen(part) for word in words for part in _norms(word)]
+
+
+def _norms(word: str) -> list[str]:
+    """Let norms replace those of the pipeline's choice: Hydra would merge both, and refuse a channel that is new."""
+    if word.startswith(f"{CLIP}={{"):
+        return [f"{CLIP}=null", f"++{word}"]
+    return [f"++{word}"] if word.startswith(f"{CLIP}.") else [word]
 
 
 def _chosen(word: str) -> str:
@@ -125,9 +135,18 @@ def _unknown_key(key: str, cause: str, words: Sequence[str]) -> ConfigError:
     groups = [word for word in words if word.partition("=")[0] in GROUPS]
     if "is not in struct" not in cause and "not in" not in cause:
         return WrongValue(f"{key}: {cause or 'this value is impossible'}.")
-    known = flat(compose(groups)[0])
+    known = [name for name in flat(compose(groups)[0]) if not name.endswith("_target_")]
     near = difflib.get_close_matches(key, known, 3, 0.4) or difflib.get_close_matches(key, known, 3, 0.0)
-    return UnknownSetting(f"setting {key!r} does not exist: nearest are {', '.join(near)}.")
+    there = f" here, but with {', '.join(having[:3])}" if (having := _having(key)) else ""
+    return UnknownSetting(f"setting {key!r} does not exist{there}: nearest are {', '.join(near)}.")
+
+
+def _having(key: str) -> list[str]:
+    """Return the choices of a setting's group that have it in their own files."""
+    group, _, name = key.partition(".")
+    written = files("hansa.conf").joinpath(group).iterdir() if group in GROUPS else ()
+    texts = {file.name.removesuffix(".yaml"): file.read_text("utf-8") for file in written if ".yaml" in file.name}
+    return [f"{group}={choice}" for choice, text in sorted(texts.items()) if name in flat(yaml.safe_load(text) or {})]
 
 
 def flat(config: Mapping[str, Any] | DictConfig, above: str = "") -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Sweep:
         """Carry out the next run, of these words. Raises WrongValue and FileError where the sweep cannot begin."""
         if not self.plan:
             self._begin(config)
-        given = dict(word.partition("=")[::2] for word in words)
+        given = dict(word.lstrip("+").partition("=")[::2] for word in words)
         settings = {name: given[name] for name in self.plan[0]}
         number = len(self.runs) + 1
         name = f"{number:0{len(str(len(self.plan)))}} {label(settings)}".strip()
@@ -119,7 +119,7 @@ def combinations(words: Sequence[str]) -> list[dict[str, str]]:
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     plan: list[dict[str, str]] = [{}]
     for override in parser.parse_overrides(list(words)):
-        name = override.get_key_element()
+        name = override.get_key_element().lstrip("+")
         if name == "run_dir" and (override.is_sweep_override() or "${" in str(override.input_line)):
             raise WrongValue(f"{override.input_line}: in a sweep it is one folder, in which each run has its own.")
         if override.is_sweep_override():

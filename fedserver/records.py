@@ -88,7 +88,7 @@ class RoundRecord:
 
 def written(record: RoundRecord) -> dict[str, Any]:
     """Return a record as JSON has it, which has no number that is not finite: null stands for one."""
-    found = {name: _finite(value) for name, value in dataclasses.asdict(record).items()}
+    found = {name: finite(value) for name, value in dataclasses.asdict(record).items()}
     if not record.staleness:
         del found["staleness"]
     if record.virtual is None:
@@ -103,9 +103,10 @@ def _rounded(trip: Trip) -> dict[str, Any]:
     return {k: round(v, 3) if isinstance(v, float) else v for k, v in trip._asdict().items()}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return a value as JSON has it: null in place of numbers that are not finite."""
     if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
+        return {name: finite(part) for name, part in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

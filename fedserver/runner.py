@@ -12,7 +12,7 @@ import numpy as np
 
 from hansa.fedserver.coordinator import Coordinator
 from hansa.fedserver.errors import RecordError, ServerError
-from hansa.fedserver.records import RoundRecord, Watcher
+from hansa.fedserver.records import RoundRecord, Watcher, finite
 from hansa.fedserver.run_directory import RunDirectory
 from hansa.fedserver.selection.selection import Sampling
 from hansa.strategies.types import Array
@@ -99,7 +99,7 @@ class Runner:
             "rounds": len(rounds),
             "seed": job.seed,
             "model_sha256": model_sha256(self._saved or self._parameters()),
-            "metrics": measured[-1] if measured else {},
+            "metrics": finite(measured[-1]) if measured else {},
             "seconds": round(seconds, 3),
             "bytes_up": sum(record.bytes_up for record in records),
             "bytes_down": sum(record.bytes_down for record in records),

@@ -132,7 +132,7 @@ def _axis(plan: _Plan, trips: Iterable[Trip]) -> list[str]:
         found.append(f'<line x1="{x}" x2="{x}" y1="{TOP - 6}" y2="{bottom}" stroke="{INK}" stroke-width="0.5"/>')
         if x >= free and start in names:
             found.append(_text(x, TOP - 10, names[start]))
-            free = x + 7 * len(names[start])
+            free = x + 6.2 * len(names[start])
     return found
 
 

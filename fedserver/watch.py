@@ -41,7 +41,7 @@ def line(record: RoundRecord, rounds: int) -> str:
         took += f" ({duration(record.virtual.seconds)} of virtual time)"
     who = f"{record.counted}/{record.cohort} clients"
     if record.staleness:
-        who = f"{record.counted} answers, {record.cohort} at work"
+        who = f"{record.counted} answer{'s' * (record.counted != 1)}, {record.cohort} at work"
     return f"{name}: {who}, {took}, {sent}{', ' if told else ''}{told}"
 
 

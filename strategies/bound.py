@@ -63,7 +63,7 @@ class Bound:
         for name, bound in (self.clip or {}).items():
             if name not in spec.slices:
                 raise CompositionError(
-                    f"pipeline.bound.clip: no channel {name!r}: the row has {', '.join(spec.slices)}."
+                    f"pipeline.bound.clip: the row has no channel {name!r}: name any of {', '.join(spec.slices)}."
                 )
             if name == WEIGHT.name:
                 raise CompositionError(

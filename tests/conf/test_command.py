@@ -49,6 +49,21 @@ def test_a_sweep_makes_one_run_of_each_combination_and_seeds_repeat(tmp_path):
     ("words", "told"),
     [
         (["strategy.lrr=1"], "setting 'strategy.lrr' does not exist: nearest are strategy.lr,"),
+        (
+            ["strategy.groups=2"],
+            (
+                "setting 'strategy.groups' does not exist here, but with strategy=bucketing, strategy=bulyan, "
+                "strategy=centred_clipping: nearest are strategy.lr, strategy.weighting, strategy.denominator."
+            ),
+        ),
+        (
+            ["cohort=asynchronous", "cohort.quorum=0.5"],
+            "'cohort.quorum' does not exist here, but with cohort=everyone:",
+        ),
+        (["cohort.buffer=3"], "'cohort.buffer' does not exist here, but with cohort=asynchronous: nearest are cohort."),
+        (["strategy.lr=nan"], "strategy.lr=nan: it must be a finite number."),
+        (["cohort.over=inf"], "cohort.over=inf: it must be a finite number."),
+        (["pipeline.bound.clip.dleta=1"], "the row has no channel 'dleta': name any of delta, loss, weight."),
         (["ronds=1"], "setting 'ronds' does not exist: nearest are rounds"),
         (["strategy=fedav"], "strategy=fedav does not exist: nearest are strategy=fedavg"),
         (["rounds=many"], "rounds=many: it must be a whole number."),
@@ -79,7 +94,10 @@ def test_a_sweep_makes_one_run_of_each_combination_and_seeds_repeat(tmp_path):
         (["clients=5"], "this task has clients of its own"),
         (["partition=linear"], "partition=linear: task heart_disease has no field 'partition', so that it would do"),
         (["task=digits", "partition=linaer"], "partition=linaer does not exist: nearest are partition=linear"),
-        (["task=digits", "partition=linear", "partition.alpha=1"], "setting 'partition.alpha' does not exist"),
+        (
+            ["task=digits", "partition=linear", "partition.alpha=1"],
+            "setting 'partition.alpha' does not exist here, but with partition=dirichlet, partition=quantity:",
+        ),
         (["task=digits", "partition=dirichlet", "partition.alpha=0"], "partition.alpha=0: it is a number above 0"),
         (["task=digits", "partition=exponential", "clients=20"], "of 20 clients have no example (client-00, "),
         (["task=digits", "+task.partition=1"], "task.partition does not exist: Digits has parts, split, test"),

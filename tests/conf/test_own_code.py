@@ -240,6 +240,20 @@ def test_words_that_name_no_code_pass_as_they_are():
     assert own_code(words) == words
 
 
+@pytest.mark.parametrize(
+    ("words", "clip"),
+    [
+        (["pipeline=quantised", "pipeline.bound.clip={delta: 2.0, control: 3.0}"], {"delta": 2.0, "control": 3.0}),
+        (["pipeline=quantised", "pipeline.bound.clip.control=3.0"], {"delta": 1.0, "loss": 10.0, "control": 3.0}),
+        (["pipeline.bound.clip={delta: 2.0}"], {"delta": 2.0}),
+        (["pipeline.bound.clip.delta=2.0"], {"delta": 2.0}),
+        (["pipeline=quantised", "pipeline.bound.clip=null"], None),
+    ],
+)
+def test_norms_are_those_that_were_given_for_any_channel(words, clip):
+    assert compose(own_code(words))[0].pipeline.bound.clip == clip
+
+
 def test_components_take_whole_numbers_for_reals_and_nothing_else():
     local = "hansa.fedclient.Local"
     assert build("client", {"_target_": local, "lr": 1}).lr == 1.0

@@ -139,6 +139,14 @@ def test_lost_rounds_are_counted_in_a_row(tmp_path):
     assert there.summary["rounds"] == 7 and there.summary["stopped"] == "finished"
 
 
+def test_a_summary_has_no_number_that_is_not_finite(tmp_path):
+    there = runner(tmp_path, run_of("rounds=1"))
+    there.directory.records.append(RoundRecord(round=1, cohort=1, metrics={"loss": float("nan"), "accuracy": 0.5}))
+    there._end("finished", 1.0)
+    text = (tmp_path / "run" / "summary.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["metrics"] == {"loss": None, "accuracy": 0.5}
+
+
 def test_too_few_clients_leave_a_summary_that_says_so(tmp_path):
     with pytest.raises(TooFewClients):
         runner(tmp_path, run_of("cohort.min=5")).carry_out()

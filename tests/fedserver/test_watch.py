@@ -43,6 +43,8 @@ def test_json_has_no_number_that_is_not_finite():
 def test_a_buffer_is_not_told_as_a_share_of_those_who_are_at_work():
     record = RoundRecord(round=2, cohort=1, counted=4, staleness=dict.fromkeys("abcd", 0))
     assert line(record, 3).startswith("round 2/3: 4 answers, 1 at work, ")
+    single = RoundRecord(round=2, cohort=3, counted=1, staleness={"riga": 2})
+    assert line(single, 3).startswith("round 2/3: 1 answer, 3 at work, ")
     assert line(RECORD, 3).startswith("round 2/3: 1/2 clients, ")
 
 

@@ -128,7 +128,7 @@ BOUND = Bound(clip={"delta": 1.0, "loss": 1.0})
         ([BOUND, Quantise(), Quantise()], "put Bound before it, once"),
         ([BOUND, Quantise(), Bound()], "put it first, and once"),
         ([BOUND, Bound()], "put it first, and once"),
-        ([Bound(clip={"dleta": 1.0})], "no channel 'dleta': the row has delta, loss, weight"),
+        ([Bound(clip={"dleta": 1.0})], "no channel 'dleta': name any of delta, loss, weight"),
         ([Bound(clip={"delta": 0.0})], "must be above 0"),
         ([Bound(clip={"delta": float("nan")})], "must be above 0"),
         ([Bound(max_examples=0)], "max_examples=0: it must be at least 1"),
