@@ -28,7 +28,7 @@ from hansa.conf.simulate import prepare
 
 WORDS = (
     "task=mnist partition=dirichlet partition.alpha=0.5 clients=100 devices=phones client.lr=0.1 client.epochs=1 "
-    "cohort.size=20 evaluation.to=cohort"
+    "cohort.size=20 evaluation.to=nobody"
 )
 WAYS = {
     "fedavg, waits for all": "strategy=fedavg rounds=60",

@@ -20,6 +20,8 @@ from hansa.conf.parts import GROUPS
 
 STRATEGY = ("choice", "what it is", "paper", "keeps", "goes with")
 WIDTHS = {"paper": 15, "keeps": 18, "goes with": 16}
+"""The most that columns take; a choice, and ``asynchronous``, are never broken."""
+LEAST = {"choice": 16, "goes with": 12}
 GOES_WITH = (
     "keeps: what the coordinator keeps beside the model, and what a client does.\n"
     "goes with: what its sums allow; masks and noise are not part of Hansa yet.\n"
@@ -43,7 +45,8 @@ def main(words: Sequence[str]) -> None:
 def _print(console: Console, group: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
     table = Table(title=f"{group}=...", title_justify="left", show_lines=False, box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold", max_width=WIDTHS.get(column))
+        least = LEAST.get(column) if "paper" in columns else None
+        table.add_column(column, overflow="fold", min_width=least, max_width=WIDTHS.get(column))
     for line in lines:
         table.add_row(*map(Text, line))
     console.print(table, "")

@@ -175,9 +175,12 @@ def _selection(values: Mapping[str, Any], policy: Policy, endpoints: Mapping[str
 
 
 def _evaluation(values: Mapping[str, Any], task: Task) -> Evaluation:
-    if values["to"] not in ("everyone", "cohort"):
-        raise WrongValue(f"evaluation.to={values['to']}: it is everyone or cohort.")
-    return Evaluation(channels=channels(task), to=values["to"], by_client=values["by_client"])
+    if values["to"] not in ("everyone", "cohort", "nobody"):
+        raise WrongValue(f"evaluation.to={values['to']}: it is everyone, cohort or nobody.")
+    if values["to"] == "nobody" and values["by_client"]:
+        raise WrongValue("evaluation.by_client=true: with evaluation.to=nobody no client evaluates: leave one out.")
+    to = () if values["to"] == "nobody" else values["to"]
+    return Evaluation(channels=channels(task), to=to, by_client=values["by_client"])
 
 
 def _at_least(name: str, value: int, least: int) -> int:

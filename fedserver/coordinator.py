@@ -217,7 +217,8 @@ class Coordinator:
 
     def _evaluate(self, record: RoundRecord, names: Names) -> None:
         try:
-            self._evaluate_there(record, names)
+            if self.job.evaluation.to:
+                self._evaluate_there(record, names)
         except RoundLost:
             record.metrics["loss"] = None
         if self.server_sums is not None:

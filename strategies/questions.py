@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from hansa.strategies.aggregate import ROWS, SUM, Released
 from hansa.strategies.pipeline import compose
 from hansa.strategies.spec import Channel, Cohort, Spec
-from hansa.strategies.strategy import Endpoint, Problem, Request
+from hansa.strategies.strategy import Address, Endpoint, Problem, Request
 from hansa.strategies.types import Tree
 from hansa.strategies.work import Asking, ClientWork, Evaluating
 
@@ -19,11 +18,13 @@ EVALUATE, PERSONAL = "evaluate.model", "evaluate.personal"
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Evaluate a model at the clients; ``by_client`` keeps each client's sums apart, for the coordinator to see;
-    a mean is then that of the median client."""
+    """Evaluate a model at the clients that ``to`` names, at none where it is empty.
+
+    ``by_client`` keeps each client's sums apart, for the coordinator to see; a mean is then that of the median client.
+    """
 
     channels: tuple[Channel, ...]
-    to: Literal["everyone", "cohort"] = "everyone"
+    to: Address = "everyone"
     by_client: bool = False
     endpoint: str = EVALUATE
 

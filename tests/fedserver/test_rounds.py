@@ -10,6 +10,7 @@ import pytest
 
 from hansa.conf.compose import compose
 from hansa.conf.run import assemble
+from hansa.conf.simulate import prepare
 from hansa.fedlink.messages import SETTLE, Failure
 from hansa.fedserver.errors import RunFailed
 from hansa.fedserver.run_directory import RunDirectory
@@ -65,6 +66,15 @@ def test_evaluation_goes_to_everyone_or_to_the_cohort():
         there, calls = overheard(run_of("cohort.size=2", "evaluation.every=1", f"evaluation.to={to}"))
         list(there.rounds())
         assert [len(names) for names in asked(calls, "evaluate.model").values()] == [size] * 3
+
+
+def test_evaluation_goes_to_nobody_but_the_coordinator(tmp_path):
+    words = ["task=digits", "clients=4", "rounds=2", "evaluation.to=nobody", f"run_dir={tmp_path / 'run'}"]
+    with prepare(*compose(words)) as runner:
+        runner.carry_out()
+    records = [record for record in runner.directory.records if record.round]
+    assert all(record.requests == 1 for record in records)
+    assert all(record.metrics.keys() == {"train_loss", "server_loss", "server_accuracy"} for record in records)
 
 
 def test_the_last_round_is_evaluated_too():
