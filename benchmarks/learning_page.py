@@ -231,15 +231,16 @@ def withstood(siege: Siege, split: str, results: Results) -> list[str]:
             broken = text or broken
         elif not points:
             untried.append(rule.name)
-        elif set(bad) & set(rule.claimed):
-            fails.append(f"{rule.name}: {text}")
+        elif broke := [f"{attack} {-gone:+.1f}" for attack, gone in bad.items() if attack in rule.claimed]:
+            fails.append(f"{rule.name}: {', '.join(broke)}")
         else:
             holds.append(rule.name)
     within = f"within {POINTS:.0f} points under every attack that their papers claim"
+    tried = [f"  - Not tried, because the simulation cannot attack them: {listed(untried)}."] if untried else []
     return [
         f"- **{split}, 20 % attackers**, {within}: {listed(holds)}.",
         f"  - Not so: {listed(fails)}.",
-        f"  - Not tried, because the simulation cannot attack them: {listed(untried)}.",
+        *tried,
         f"  - The plain mean breaks under: {broken}.",
     ]
 
