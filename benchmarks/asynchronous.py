@@ -4,13 +4,13 @@
 
 MNIST (2NN) over 100 phones by Dirichlet 0.5, 20 of them at work at any time, to 90 % of the test images; means of seeds
 1 to 3, and the seconds of each. FedAvg waits for all of its cohort, or for the first 20 of 26; FedBuff moves after 10
-answers, FedAsync after each. Evaluation by the cohort is in these seconds and bytes: each round of FedAvg, every second
-of FedBuff, every twentieth of FedAsync. They depend on the seed and no machine; 2026-11-29:
+answers, FedAsync after each. The coordinator evaluates after each round, after every second of FedBuff, and after every
+twentieth of FedAsync. These figures depend on the seed, and on no machine; 2026-11-29:
 
-    fedavg, waits for all    1775 virtual seconds, 977 MB, 21 rounds; seconds of each seed: 1809, 1969, 1547
-    fedavg, first 20 of 26   1058 virtual seconds, 1281 MB, 22 rounds; seconds of each seed: 1162, 1144, 867
-    fedbuff, 10 answers      941 virtual seconds, 860 MB, 41 rounds; seconds of each seed: 940, 894, 988
-    fedasync, each answer    691 virtual seconds, 964 MB, 560 rounds; seconds of each seed: 679, 854, 541
+    fedavg, waits for all    900 virtual seconds, 600 MB, 20 rounds; seconds of each seed: 1036, 848, 816
+    fedavg, first 20 of 26   615 virtual seconds, 843 MB, 23 rounds; seconds of each seed: 650, 648, 546
+    fedbuff, 10 answers      392 virtual seconds, 675 MB, 40 rounds; seconds of each seed: 369, 442, 367
+    fedasync, each answer    524 virtual seconds, 912 MB, 540 rounds; seconds of each seed: 561, 565, 445
 """
 
 from __future__ import annotations
