@@ -215,7 +215,7 @@ RULES = (
     Rule(name="fltrust", words="strategy=fltrust task.root=100", claimed=("sign_flip", "label_flip", BACKDOOR)),
 )
 MANY = "task=./benchmarks/learning_task.py:Kept federation=inline clients=20 client.steps=10 client.lr=0.3"
-SPLITS = {"IID": "partition=iid", "Dirichlet 1.0": "partition=dirichlet partition.alpha=1.0"}
+SPLITS = {"IID": "partition=iid"}
 
 
 @dataclass(frozen=True, kw_only=True)
