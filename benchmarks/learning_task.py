@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import TensorDataset
 
 from hansa.fedtasks import Data
@@ -48,3 +49,11 @@ class Kept(Mnist):
     @cached_property
     def _shares(self):
         return share_out(self.partition, self._train[1], names(self.parts), "mnist", "clients", self.split)
+
+
+class Normed(Kept):
+    """The same with a 2NN that has BatchNorm, which FedBN keeps with each client."""
+
+    def model(self):
+        first = (nn.Flatten(), nn.Linear(784, 200), nn.BatchNorm1d(200), nn.ReLU())
+        return nn.Sequential(*first, nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 10))
