@@ -295,8 +295,8 @@ some rules with seed 11.
   those that did.
 - **Asynchronous** strategies have as many answers a round as the others on MNIST, of 20 phones at work; how long that
   takes tells `benchmarks/asynchronous.py`. Four hospitals are too few to evaluate while some are at work.
-- **FedBN** needs a model with BatchNorm, and is beside FedAvg of that model. In 40 rounds a client takes part four times
-  in the mean: that is how often it has trained the norms that it is evaluated with.
+- **FedBN** needs a model with BatchNorm, and is beside FedAvg of that model. In 40 rounds a client takes part four
+  times in the mean: that is how often it has trained the norms that it is evaluated with.
 """
 PICTURE = """
 ![accuracy over the rounds, of FedAvg and the best strategies, with bands](pictures/learning.svg)
