@@ -17,8 +17,9 @@ Result: TypeAlias = Mapping[str, Any]
 Results: TypeAlias = dict[str, Result]
 """What came of each run, by its overrides."""
 
-LATE, POINTS, DRAWN = 10, 2.0, 5
-"""Last rounds whose evaluations make a run's accuracy; points that a rule may lose; strategies in the picture."""
+LATE, POINTS, DRAWN, SHOWN = 10, 2.0, 5, 10
+"""Last rounds whose evaluations make a run's accuracy; points that a rule may lose; strategies in the picture, and its
+first round: before it all climb, and afterwards they differ by points."""
 
 
 def value(one: Result, metric: str) -> float:
@@ -260,7 +261,7 @@ def _row(one: Line) -> Row:
             settings=settings,
             directory="",
             stopped="finished",
-            series={one.metric: [(at, share) for at, share in run["curves"].get(one.metric, ())]},
+            series={one.metric: [(at, share) for at, share in run["curves"].get(one.metric, ()) if at >= SHOWN]},
         )
         for number, run in enumerate(one.runs, 1)
     ]

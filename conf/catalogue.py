@@ -18,8 +18,8 @@ from hansa.conf.facts import Facts, flat, strategies
 from hansa.conf.pages import composed, told, works, written
 from hansa.conf.parts import GROUPS
 
-STRATEGY = ("choice", "what it is", "paper", "keeps", "goes with")
-WIDTHS = {"paper": 15, "keeps": 18, "goes with": 16}
+STRATEGY = ("choice", "what it is", "keeps", "goes with")
+WIDTHS = {"keeps": 18, "goes with": 16}
 """The most that columns take; a choice, and ``asynchronous``, are never broken."""
 LEAST = {"choice": 16, "goes with": 12}
 GOES_WITH = (
@@ -45,7 +45,7 @@ def main(words: Sequence[str]) -> None:
 def _print(console: Console, group: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
     table = Table(title=f"{group}=...", title_justify="left", show_lines=False, box=None, pad_edge=False)
     for column in columns:
-        least = LEAST.get(column) if "paper" in columns else None
+        least = LEAST.get(column) if columns is STRATEGY else None
         table.add_column(column, overflow="fold", min_width=least, max_width=WIDTHS.get(column))
     for line in lines:
         table.add_row(*map(Text, line))
@@ -57,10 +57,9 @@ def _strategies() -> Iterator[tuple[str, ...]]:
     for fact in strategies():
         states = {"coordinator": fact.server_state, "client": fact.client_state}
         keeps = "; ".join(f"{who}: {', '.join(names)}" for who, names in states.items() if names)
-        about, goes = fact.about.replace(f" ({fact.cited})", ""), works(composition(fact)["allowed"])
-        yield fact.name, about, fact.cited, keeps or "-", ", ".join(goes) or "-"
+        yield fact.name, fact.about, keeps or "-", ", ".join(works(composition(fact)["allowed"])) or "-"
     for name, about, _ in _installed():
-        yield name, about, "", "", ""
+        yield name, about, "", ""
 
 
 def _show(console: Console, words: Sequence[str]) -> None:

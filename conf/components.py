@@ -104,7 +104,7 @@ PARTS = {"task": ("clients", "model", "data"), "strategy": ("endpoints", "init",
 GIVEN = ("pipeline", "partition")
 """Fields that are components themselves, and are built from groups of their own."""
 
-GUIDES = {"task": "docs/tasks.md", "strategy": "docs/strategies.md"}
+GUIDES = {"task": "docs/tasks.md", "strategy": "docs/own_strategies.md"}
 
 _local: dict[str, type] = {}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -59,11 +58,6 @@ class Facts:
         """The first paragraph of the file of its rule, where it has one, or of its own."""
         paragraph = inspect.cleandoc(sys.modules[self._kinds[-1].__module__].__doc__ or "").partition("\n\n")[0]
         return " ".join(paragraph.split())
-
-    @property
-    def cited(self) -> str:
-        """Authors and year of what it is, or else of its paper."""
-        return next(iter(re.findall(r"\(([^()]+? \d{4})\b", f"{self.about} {self.paper}")), "")
 
     @property
     def equations(self) -> str:

@@ -49,12 +49,12 @@ def written(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
 
 
-def algorithms() -> str:
-    """Write docs/algorithms.md."""
+def overview() -> str:
+    """Write docs/strategies.md."""
     facts = list(strategies())
     return "\n".join(
         [
-            ALGORITHMS,
+            OVERVIEW,
             *_table(["strategy", "what it is"], [[f"[`{fact.name}`](#{fact.name})", fact.about] for fact in facts]),
             *(_section(fact) for fact in facts),
         ]
@@ -77,7 +77,7 @@ def _matrix(rows: Mapping[str, Verdicts], reasons: dict[str, int]) -> list[str]:
     """Write a table of a mark for each verdict, a line for all strategies that are alike; reasons get numbers."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for strategy, verdicts in rows.items():
-        alike.setdefault(tuple(verdicts.values()), []).append(f"[`{strategy}`](algorithms.md#{strategy})")
+        alike.setdefault(tuple(verdicts.values()), []).append(f"[`{strategy}`](strategies.md#{strategy})")
     cells = [
         [*(str(reasons.setdefault(why, len(reasons) + 1)) if why else WORKS for why in verdicts), ", ".join(names)]
         for verdicts, names in sorted(alike.items())
@@ -97,15 +97,15 @@ def _section(fact: Facts) -> str:
     return "\n".join([f"## {fact.name}", "", "```text", fact.equations, "```", "", *lines, *table])
 
 
-ALGORITHMS = """# The algorithms
+OVERVIEW = """# The strategies
 
-This page is made from the code by `python docs/algorithms.py`; `hansa strategies NAME` shows the same of one. What each
+This page is made from the code by `python docs/strategies.py`; `hansa strategies NAME` shows the same of one. What each
 goes with is in [composition.md](composition.md).
 """
 
 COMPOSITION = """# What goes with what
 
-This page is made from the code by `python docs/algorithms.py`: each strategy was built with each thing below. *Yes*
+This page is made from the code by `python docs/strategies.py`: each strategy was built with each thing below. *Yes*
 works, and a number is the reason [at the end](#why-not) why not. `hansa strategies NAME` shows the same of one
 strategy. What is refused is refused when the configuration is read. A test demands these very words, and carries out
 rounds of what is said to work, with pipelines and places mixed.
@@ -125,7 +125,7 @@ TEXTS = {
     "*bits* for `pipeline=quantised` with that. Integers of 16 bits need `cohort.max` near the size of "
     "the cohort.",
     "adding": "One sum takes the memory of one answer; `strategy.groups=m` keeps a sum for each of m groups of "
-    "clients, and `strategy.groups=0` each client's row. [algorithms.md](algorithms.md) says which is a"
+    "clients, and `strategy.groups=0` each client's row. [strategies.md](strategies.md) says which is a"
     " strategy's default.",
     "places": "*inline*, *processes*, *vectorised* and *ray* are the engines of `hansa simulate`, *serve* is "
     "`hansa serve` with devices, and *SuperLink* a Flower federation. Simulated clients may have "

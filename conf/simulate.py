@@ -24,14 +24,16 @@ from hansa.conf.attacks import plotted
 from hansa.conf.carry import coordinator_key, new_run_id, runner
 from hansa.conf.compose import explain, own_code
 from hansa.conf.flags import demand_settings, flags_first, overrides
-from hansa.conf.run import assemble
+from hansa.conf.run import Run, assemble
 from hansa.conf.sweep import Sweep, carry_out
 from hansa.conf.virtual import virtual
 from hansa.fedserver.runner import Runner, View
 from hansa.fedserver.watch import Lines, Screen
+from hansa.fedtasks.errors import listed
 from hansa.simulations.engines import Engines
 from hansa.simulations.states import SharedStates
 from hansa.strategies.keys import from_seed
+from hansa.strategies.pipeline import Names
 
 PATIENCE = 1.0
 """Seconds until results are on the disk for certain; what a simulation lost by a power cut can be had again."""
@@ -103,7 +105,7 @@ def prepare(config: DictConfig, choices: Mapping[str, str]) -> Iterator[Runner]:
         )
         choice = engines.choose(config.federation)
         view: View = Screen(run.job.rounds) if sys.stderr.isatty() else Lines(run.job.rounds)
-        plot = plotted(config, choices, site, names, own)
+        plot = plotted(config, choices, site, _suspects(names, run), own)
         with closing(engines.start(choice)) as engine:
             made = runner(
                 plot.watched(run),
@@ -120,13 +122,20 @@ def prepare(config: DictConfig, choices: Mapping[str, str]) -> Iterator[Runner]:
             print(f"results go to {made.directory.path}", file=sys.stderr)
             print(f"federation={choice.engine}: {choice.why}", file=sys.stderr)
             if plot.attack is not None:
-                print(f"attack={plot.name}: {len(plot.attackers)} of {len(names)} clients attack.", file=sys.stderr)
+                who = listed(sorted(plot.attackers))
+                print(f"attack={plot.name}: {len(plot.attackers)} of {len(names)} clients: {who}", file=sys.stderr)
             yield made
 
 
-def _sorted(names: Sequence[str]) -> Sequence[str]:
+def _sorted(names: Names) -> Names:
     """Return names in order; those that are no tuple are made up, in order, and may be a million."""
     return tuple(sorted(names)) if isinstance(names, (tuple, list)) else names
+
+
+def _suspects(names: Names, run: Run) -> Names:
+    """Return who may attack: whom a strategy trusts is the coordinator's own."""
+    trusted = getattr(run.job.strategy, "trusted", ())
+    return tuple(name for name in names if name not in trusted) if trusted else names
 
 
 @contextmanager

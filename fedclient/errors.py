@@ -3,6 +3,7 @@
 ClientError
 ├── SettingsError   settings of local training that cannot be followed
 ├── StateLost       a client's state that should be here and is not
+├── NoExamples      a client that is to train and has nothing to train on
 ├── UnsteadyModel   a model whose steps change in a way that only Python knows of
 ├── NotApproved     a task that nobody approved at this place, or not in this form
 └── StageFailed     work that raised an error; says in which stage, and of what type
@@ -29,6 +30,13 @@ class SettingsError(ClientError):
 
 class StateLost(ClientError):
     """A client was counted with a state that is no longer here."""
+
+
+class NoExamples(ClientError):
+    """A client that is to train and has nothing to train on: its update of 0 would count as one that agrees."""
+
+    def __init__(self) -> None:
+        super().__init__("no training examples: give it data, or leave it out of the federation")
 
 
 class UnsteadyModel(ClientError):

@@ -88,13 +88,14 @@ def duration(seconds: float) -> str:
 class _Scale:
     """From rounds and values to pixels of a panel."""
 
+    right: int
     first: float
     last: float
     low: float
     high: float
 
     def at(self, number: float, value: float) -> tuple[float, float]:
-        x = LEFT + (WIDTH - LEFT - RIGHT) * (number - self.first) / ((self.last - self.first) or 1)
+        x = LEFT + (self.right - LEFT) * (number - self.first) / ((self.last - self.first) or 1)
         y = HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - self.low) / (self.high - self.low)
         return round(x, 1), round(y, 1)
 
@@ -103,25 +104,33 @@ class _Scale:
 
 
 def panel(
-    index: int, name: str, curves: Sequence[Curve], *, note: str = "", top: int = 0, along: Along = rounds
+    index: int,
+    name: str,
+    curves: Sequence[Curve],
+    *,
+    of: int,
+    note: str = "",
+    top: int = 0,
+    along: Along = rounds,
 ) -> str:
-    """Draw curves, at least one, into the panel of that number, two a row, below so many pixels.
+    """Draw curves, at least one, into a panel ``of`` so many, two a row, below so many pixels; one alone is wide.
 
     ``note`` stands at its upper right; ``along`` writes the ends of the axis.
     """
     points = [point for curve in curves for point in curve.points]
     low, high = _span([point.low for point in points] + [point.high for point in points])
     first, last = min(point.at for point in points), max(point.at for point in points)
-    scale = _Scale(first=first, last=last, low=low, high=high)
+    right = (2 * WIDTH if of == 1 else WIDTH) - RIGHT
+    scale = _Scale(right=right, first=first, last=last, low=low, high=high)
     begin, end = along(first, last)
-    levels = [_level(value, scale.at(first, value)[1]) for value in (low, (low + high) / 2, high)]
+    levels = [_level(value, scale.at(first, value)[1], right) for value in (low, (low + high) / 2, high)]
     drawn = [_band(curve, scale) for curve in curves] + [_line(curve, scale) for curve in curves]
     return (
         f'<g transform="translate({index % 2 * WIDTH},{top + index // 2 * HEIGHT})">'
         f'<text x="{LEFT}" y="18" font-size="13" font-weight="bold">{escape(name)}</text>'
-        f'<text x="{WIDTH - RIGHT}" y="18" text-anchor="end">{escape(note)}</text>{"".join(levels)}{"".join(drawn)}'
+        f'<text x="{right}" y="18" text-anchor="end">{escape(note)}</text>{"".join(levels)}{"".join(drawn)}'
         f'<text x="{LEFT}" y="{HEIGHT - 12}">{begin}</text>'
-        f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 12}" text-anchor="end">{end}</text></g>'
+        f'<text x="{right}" y="{HEIGHT - 12}" text-anchor="end">{end}</text></g>'
     )
 
 
@@ -166,8 +175,8 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
     return low - around, high + around
 
 
-def _level(value: float, y: float) -> str:
+def _level(value: float, y: float, right: int) -> str:
     return (
-        f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}" stroke="{FAINT}"/>'
+        f'<line x1="{LEFT}" x2="{right}" y1="{y}" y2="{y}" stroke="{FAINT}"/>'
         f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{value:.3g}</text>'
     )

@@ -28,9 +28,10 @@ def over_time(records: Sequence[RoundRecord], title: str) -> str:
 
 
 def _panels(found: Mapping[str, Sequence[tuple[float, float]]], title: str, along: Along) -> str:
+    names = shown(found)
     panels = [
-        panel(index, name, [_curve(found[name])], note=f"{found[name][-1][1]:.4g}", along=along)
-        for index, name in enumerate(shown(found))
+        panel(index, name, [_curve(found[name])], of=len(names), note=f"{found[name][-1][1]:.4g}", along=along)
+        for index, name in enumerate(names)
     ]
     return document(title, max(1, -(-len(panels) // 2)) * HEIGHT, "".join(panels))
 

@@ -39,7 +39,13 @@ def curves(table: Sequence[Row], title: str) -> str:
     looks = dict(zip(drawn, LOOKS, strict=False))
     top = ENTRY * (len(drawn) + bool(note)) + 10
     panels = [
-        panel(i, name, [_curve(there[one][name], looks[one]) for one in drawn if name in there[one]], top=top)
+        panel(
+            i,
+            name,
+            [_curve(there[one][name], looks[one]) for one in drawn if name in there[one]],
+            of=len(names),
+            top=top,
+        )
         for i, name in enumerate(names)
         if any(name in there[one] for one in drawn)
     ]

@@ -19,8 +19,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hansa.strategies.errors import CompositionError
-from hansa.strategies.mean import Mean, check_decays, moved
+from hansa.strategies.checks import above, decay
+from hansa.strategies.mean import Mean, moved
 from hansa.strategies.pipeline import Transform
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
 from hansa.strategies.types import Array
@@ -43,11 +43,10 @@ class Adaptive(ABC):
     def check(self, **decays: float) -> None:
         """Refuse settings that divide by 0 or let the past grow."""
         self._mean()
-        check_decays(beta1=self.beta1, **decays)
-        if not self.tau > 0:
-            raise CompositionError(
-                f"strategy.tau={self.tau}: it must be above 0, for a parameter that never moved has v = 0."
-            )
+        above("strategy.lr", self.lr, 0)
+        for name, value in {"beta1": self.beta1, **decays}.items():
+            decay(f"strategy.{name}", value)
+        above("strategy.tau", self.tau, 0, "for a parameter that never moved has v = 0")
 
     def _mean(self) -> Mean:
         return Mean(weighting=self.weighting, denominator=self.denominator, pipeline=self.pipeline)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hansa.strategies.bound import Bound
+from hansa.strategies.checks import above, at_least
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.fedavg import Averaged
 from hansa.strategies.keys import Context
@@ -59,8 +60,8 @@ class Ditto(Averaged):
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
-        if not self.attraction >= 0:
-            raise CompositionError(f"strategy.attraction={self.attraction}: it is a number of at least 0.")
+        above("strategy.lr", self.lr, 0)
+        at_least("strategy.attraction", self.attraction, 0)
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if "corrects" not in problem.training:

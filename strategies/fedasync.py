@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hansa.strategies.bound import Bound
+from hansa.strategies.checks import at_least
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names, Transform, compose
@@ -55,8 +56,7 @@ class FedAsync:
     def __post_init__(self) -> None:
         if not 0 < self.lr <= 1:
             raise CompositionError(f"strategy.lr={self.lr}: it must be above 0, and 1 at most.")
-        if not self.mu >= 0:
-            raise CompositionError(f"strategy.mu={self.mu}: it must be at least 0, which pulls nobody back.")
+        at_least("strategy.mu", self.mu, 0, "which pulls nobody back")
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if self.mu and "corrects" not in problem.training:

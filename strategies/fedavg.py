@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hansa.strategies.bound import Bound
+from hansa.strategies.checks import above
 from hansa.strategies.mean import Mean, moved
 from hansa.strategies.pipeline import Transform
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
@@ -32,6 +33,7 @@ class FedAvg:
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
+        above("strategy.lr", self.lr, 0)
         self._mean()
 
     def _mean(self) -> Mean:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hansa.strategies.bound import Bound
-from hansa.strategies.mean import Mean, check_decays, moved
+from hansa.strategies.checks import above, decay
+from hansa.strategies.mean import Mean, moved
 from hansa.strategies.pipeline import Transform
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Round, State
 from hansa.strategies.types import Array
@@ -31,8 +32,9 @@ class FedAvgM:
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
+        above("strategy.lr", self.lr, 0)
+        decay("strategy.momentum", self.momentum)
         self._mean()
-        check_decays(momentum=self.momentum)
 
     def _mean(self) -> Mean:
         return Mean(weighting=self.weighting, denominator=self.denominator, pipeline=self.pipeline)

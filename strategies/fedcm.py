@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hansa.strategies.bound import Bound
+from hansa.strategies.checks import above
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.keys import Context
 from hansa.strategies.mean import moved
@@ -52,6 +53,7 @@ class FedCM:
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
+        above("strategy.lr", self.lr, 0)
         if not 0 < self.alpha <= 1:
             raise CompositionError(f"strategy.alpha={self.alpha}: the share of a client's own gradient is in (0, 1].")
 

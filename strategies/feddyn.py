@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from hansa.strategies.bound import Bound
+from hansa.strategies.checks import above
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.keys import Context
 from hansa.strategies.pipeline import Names, Transform, compose
@@ -60,8 +61,7 @@ class FedDyn:
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
-        if not self.alpha > 0:
-            raise CompositionError(f"strategy.alpha={self.alpha}: FedDyn needs a number above 0, such as 0.1.")
+        above("strategy.alpha", self.alpha, 0, "such as 0.1")
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if "corrects" not in problem.training:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hansa.strategies.bound import Bound
+from hansa.strategies.checks import above, one_of
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.keys import Context
-from hansa.strategies.mean import check_word, moved, over, scaled, weighed
+from hansa.strategies.mean import WEIGHTINGS, moved, over, scaled, weighed
 from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
@@ -58,7 +59,8 @@ class FedNova:
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
-        check_word("weighting", self.weighting, ("examples", "uniform"))
+        above("strategy.lr", self.lr, 0)
+        one_of("strategy.weighting", self.weighting, WEIGHTINGS)
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if "sgd" not in problem.training:

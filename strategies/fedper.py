@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hansa.strategies.bound import Bound
+from hansa.strategies.checks import above
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.fedavg import Averaged
 from hansa.strategies.pipeline import Transform
@@ -24,6 +25,9 @@ class FedPer(Averaged):
     lr: float = 1.0
     weighting: str = "examples"
     pipeline: tuple[Transform, ...] = (Bound(),)
+
+    def __post_init__(self) -> None:
+        above("strategy.lr", self.lr, 0)
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if not problem.private:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hansa.strategies.bound import Bound
+from hansa.strategies.checks import above, at_least
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.fedavg import Averaged
 from hansa.strategies.pipeline import Transform
@@ -26,8 +27,8 @@ class FedProx(Averaged):
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
-        if not self.mu >= 0:
-            raise CompositionError(f"strategy.mu={self.mu}: it is a number of at least 0, and 0 is FedAvg.")
+        above("strategy.lr", self.lr, 0)
+        at_least("strategy.mu", self.mu, 0, "which is FedAvg")
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if "corrects" not in problem.training:

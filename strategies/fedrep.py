@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hansa.strategies.bound import Bound
+from hansa.strategies.checks import above, at_least
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.fedavg import Averaged
 from hansa.strategies.keys import Context
@@ -59,8 +60,8 @@ class FedRep(Averaged):
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
-        if self.head_epochs < 1:
-            raise CompositionError(f"strategy.head_epochs={self.head_epochs}: it is at least 1.")
+        above("strategy.lr", self.lr, 0)
+        at_least("strategy.head_epochs", self.head_epochs, 1)
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if not problem.private:

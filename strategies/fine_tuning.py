@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hansa.strategies.bound import Bound
+from hansa.strategies.checks import above, at_least
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.fedavg import Averaged
 from hansa.strategies.keys import Context
@@ -48,8 +49,8 @@ class FineTuning(Averaged):
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise CompositionError(f"strategy.epochs={self.epochs}: it is at least 1; without tuning take fedavg.")
+        above("strategy.lr", self.lr, 0)
+        at_least("strategy.epochs", self.epochs, 1, "for without tuning it is FedAvg")
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if "corrects" not in problem.training:

@@ -9,10 +9,11 @@ import numpy as np
 
 from hansa.strategies.aggregate import ROWS, Released
 from hansa.strategies.bound import Bound
+from hansa.strategies.checks import above
 from hansa.strategies.columns import combined, products
 from hansa.strategies.errors import CompositionError, RoundLost
 from hansa.strategies.mean import moved, set_apart
-from hansa.strategies.pipeline import Transform, compose
+from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array
@@ -37,6 +38,14 @@ class FLTrust:
     lr: float = 1.0
     root: str = "root"
     pipeline: tuple[Transform, ...] = (Bound(),)
+
+    def __post_init__(self) -> None:
+        above("strategy.lr", self.lr, 0)
+
+    @property
+    def trusted(self) -> Names:
+        """Clients that belong to the coordinator: in a simulation none of them attacks."""
+        return (self.root,)
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if problem.names is not None and self.root not in problem.names:

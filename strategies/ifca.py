@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hansa.strategies.bound import Bound
-from hansa.strategies.errors import CompositionError
+from hansa.strategies.checks import above, at_least
 from hansa.strategies.keys import Context
 from hansa.strategies.mean import moved
 from hansa.strategies.pipeline import Names, Transform, compose
@@ -83,10 +83,9 @@ class Ifca:
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
-        if self.clusters < 1:
-            raise CompositionError(f"strategy.clusters={self.clusters}: it is at least 1, which is FedAvg.")
-        if not self.spread > 0:
-            raise CompositionError(f"strategy.spread={self.spread}: it is a number above 0.")
+        above("strategy.lr", self.lr, 0)
+        at_least("strategy.clusters", self.clusters, 1, "which is FedAvg")
+        above("strategy.spread", self.spread, 0)
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         channels = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hansa.strategies.aggregate import Released, median
-from hansa.strategies.errors import CompositionError
+from hansa.strategies.checks import one_of
 from hansa.strategies.pipeline import Transform, compose
 from hansa.strategies.spec import WEIGHT, Channel, Spec
 from hansa.strategies.strategy import Endpoint, Metrics, Problem, Request, Round
@@ -16,6 +16,7 @@ from hansa.strategies.types import Array, Slices, Tree
 from hansa.strategies.work import ClientWork, LocalTraining
 
 TRAIN = "train.update"
+WEIGHTINGS = ("examples", "uniform")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,8 @@ class Mean:
     pipeline: tuple[Transform, ...]
 
     def __post_init__(self) -> None:
-        check_word("weighting", self.weighting, ("examples", "uniform"))
-        check_word("denominator", self.denominator, ("weights", "expected"))
+        one_of("strategy.weighting", self.weighting, WEIGHTINGS)
+        one_of("strategy.denominator", self.denominator, ("weights", "expected"))
 
     def endpoints(self, problem: Problem, work: ClientWork | None = None) -> Mapping[str, Endpoint]:
         """Return the endpoint of local training, or of other work that sends the same channels."""
@@ -89,16 +90,3 @@ def scaled(delta_BP: Array, factor_B: Array, buffers: Slices) -> Array:
     for where in buffers:
         scaled_BP[:, where] = delta_BP[:, where]
     return scaled_BP
-
-
-def check_word(field: str, value: str, known: tuple[str, ...]) -> None:
-    """Refuse a word that a field does not know."""
-    if value not in known:
-        raise CompositionError(f"strategy.{field}={value!r}: it is one of {', '.join(known)}.")
-
-
-def check_decays(**decays: float) -> None:
-    """Refuse a decay that lets the past grow."""
-    for field, value in decays.items():
-        if not 0 <= value < 1:
-            raise CompositionError(f"strategy.{field}={value}: it must be at least 0 and below 1.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hansa.strategies.bound import Bound
+from hansa.strategies.checks import above, at_least
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.fedavg import Averaged
 from hansa.strategies.keys import Context
@@ -69,12 +70,10 @@ class PFedMe(Averaged):
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
-        for name in ("attraction", "rate"):
-            if not getattr(self, name) > 0:
-                raise CompositionError(f"strategy.{name}={getattr(self, name)}: it is a number above 0.")
+        for name in ("lr", "attraction", "rate"):
+            above(f"strategy.{name}", getattr(self, name), 0)
         for name in ("local_rounds", "steps"):
-            if getattr(self, name) < 1:
-                raise CompositionError(f"strategy.{name}={getattr(self, name)}: it is at least 1.")
+            at_least(f"strategy.{name}", getattr(self, name), 1)
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         if "corrects" not in problem.training:

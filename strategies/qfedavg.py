@@ -9,7 +9,7 @@ import numpy as np
 
 from hansa.strategies import tilt
 from hansa.strategies.bound import Bound
-from hansa.strategies.errors import CompositionError
+from hansa.strategies.checks import above, at_least
 from hansa.strategies.keys import Context
 from hansa.strategies.mean import moved, scaled
 from hansa.strategies.pipeline import Names, Transform, compose
@@ -81,9 +81,9 @@ class QFedAvg:
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
-        tilt.check("q", self.q)
-        if not self.lipschitz > 0:
-            raise CompositionError(f"strategy.lipschitz={self.lipschitz}: it must be above 0, such as 1 / client.lr.")
+        above("strategy.lr", self.lr, 0)
+        at_least("strategy.q", self.q, 0)
+        above("strategy.lipschitz", self.lipschitz, 0, "such as 1 / client.lr")
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         channels = (

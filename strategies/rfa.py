@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from hansa.strategies.bound import Bound
+from hansa.strategies.checks import above, at_least
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.keys import Context
 from hansa.strategies.mean import moved
 from hansa.strategies.pipeline import Names, Pipeline, Transform, compose
-from hansa.strategies.rules.rule import above, at_least
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array, Tree
@@ -83,6 +83,7 @@ class Rfa:
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
+        above("strategy.lr", self.lr, 0)
         at_least("strategy.passes", self.passes, 1)
         above("strategy.smoothing", self.smoothing, 0)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from hansa.strategies.aggregate import Aggregator, median
 from hansa.strategies.bound import Bound
+from hansa.strategies.checks import above, at_least, decay
 from hansa.strategies.errors import CompositionError, RoundLost, StrategyError
 from hansa.strategies.mean import moved, set_apart
 from hansa.strategies.pipeline import Transform, compose
@@ -18,7 +19,8 @@ from hansa.strategies.rules.rule import enough
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
 from hansa.strategies.types import Array
-from hansa.strategies.work import LocalTraining
+from hansa.strategies.work import ClientWork, LocalTraining
+from hansa.strategies.worker_momentum import MomentumTraining
 
 TRAIN = "train.update"
 
@@ -31,21 +33,23 @@ class Robust:
 
     ``groups=0`` keeps a row a client, in O(cohort x P) memory. ``groups=m`` gives the rule the means of m groups, as
     the median of means has it, in O(m x P). ``bucket`` is the number of rows (or groups) whose mean the rule
-    gets in their place. The metrics are the median of the clients', or of the groups'. Buffers, which no gradient
-    trains, move by the median of the rows, and no rule sees them.
+    gets in their place. With ``worker_momentum`` b above 0 a client sends the running mean of its updates,
+    m_i <- (1 - b) d_i + b m_i, in place of d_i. The metrics are the median of the clients', or of the groups'. Buffers,
+    which no gradient trains, move by the median of the rows, and no rule sees them.
     """
 
     lr: float = 1.0
     rule: Rule = Median()
     groups: int = 0
     bucket: int = 1
+    worker_momentum: float = 0.0
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
-        if self.bucket < 1:
-            raise CompositionError(f"strategy.bucket={self.bucket}: it must be at least 1, which is no bucketing.")
-        if self.groups < 0:
-            raise CompositionError(f"strategy.groups={self.groups}: it must be at least 0, which is a row a client.")
+        above("strategy.lr", self.lr, 0)
+        at_least("strategy.bucket", self.bucket, 1, "which is no bucketing")
+        at_least("strategy.groups", self.groups, 0, "which is a row a client")
+        decay("strategy.worker_momentum", self.worker_momentum)
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         clients = problem.cohort.expected
@@ -53,7 +57,12 @@ class Robust:
         channels = (Channel(name="delta", shape=(problem.parameters,), fades=True), Channel(name="loss"))
         pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
         aggregator = Aggregator(groups=self.groups, rule=median)
-        return {TRAIN: Endpoint(work=LocalTraining(weighted=False), pipeline=pipeline, aggregator=aggregator)}
+        return {TRAIN: Endpoint(work=self._work(problem), pipeline=pipeline, aggregator=aggregator)}
+
+    def _work(self, problem: Problem) -> ClientWork:
+        if self.worker_momentum == 0:
+            return LocalTraining(weighted=False)
+        return MomentumTraining(momentum=self.worker_momentum, buffers=problem.buffers)
 
     def _check(self, rows: int, error: type[StrategyError]) -> None:
         enough(rows, self.bucket, f"strategy.bucket={self.bucket}", "lower it, or have more clients", error)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from hansa.strategies.bound import Bound
+from hansa.strategies.checks import above
 from hansa.strategies.errors import CompositionError
 from hansa.strategies.keys import Context
 from hansa.strategies.mean import moved
@@ -83,6 +84,7 @@ class Scaffold:
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
+        above("strategy.lr", self.lr, 0)
         if self.option not in (1, 2):
             raise CompositionError(f"strategy.option={self.option}: SCAFFOLD has options 1 and 2.")
 

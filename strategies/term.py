@@ -9,8 +9,9 @@ import numpy as np
 
 from hansa.strategies import tilt
 from hansa.strategies.bound import Bound
+from hansa.strategies.checks import above, at_least, one_of
 from hansa.strategies.keys import Context
-from hansa.strategies.mean import check_word, moved, over, scaled, weighed
+from hansa.strategies.mean import WEIGHTINGS, moved, over, scaled, weighed
 from hansa.strategies.pipeline import Names, Transform, compose
 from hansa.strategies.spec import Channel, Spec
 from hansa.strategies.strategy import Endpoint, Flow, Problem, Request, Round, State
@@ -66,8 +67,9 @@ class Term:
     pipeline: tuple[Transform, ...] = (Bound(),)
 
     def __post_init__(self) -> None:
-        check_word("weighting", self.weighting, ("examples", "uniform"))
-        tilt.check("t", self.t)
+        above("strategy.lr", self.lr, 0)
+        one_of("strategy.weighting", self.weighting, WEIGHTINGS)
+        at_least("strategy.t", self.t, 0, "which is FedAvg")
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         delta = Channel(name="delta", shape=(problem.parameters,), fades=True)

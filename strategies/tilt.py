@@ -20,16 +20,9 @@ import math
 
 import numpy as np
 
-from hansa.strategies.errors import CompositionError
 from hansa.strategies.types import Array
 
 LOW, HIGH = -12.0, 8.0
-
-
-def check(field: str, value: float) -> None:
-    """Refuse a steepness that prefers small losses."""
-    if not 0 <= value < math.inf:
-        raise CompositionError(f"strategy.{field}={value}: it must be a number of at least 0.")
 
 
 def tilted(t: float, value_B: Array, level_1: Array) -> Array:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hansa.strategies.checks import at_least
 from hansa.strategies.columns import middle, ordered
 from hansa.strategies.errors import CompositionError, RoundLost, StrategyError
 from hansa.strategies.rules.distances import squared_distances
 from hansa.strategies.rules.krum import scores
-from hansa.strategies.rules.rule import Rule, at_least, enough
+from hansa.strategies.rules.rule import Rule, enough
 from hansa.strategies.types import Array
 
 

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from hansa.strategies.checks import above, at_least
 from hansa.strategies.columns import combined, norms
-from hansa.strategies.rules.rule import Rule, above, at_least
+from hansa.strategies.rules.rule import Rule
 from hansa.strategies.types import Array
 
 

@@ -35,15 +35,3 @@ def enough(rows: int, least: int, who: str, remedy: str, error: type[StrategyErr
     """Raise the error where there are fewer rows than a rule needs."""
     if rows < least:
         raise error(f"{who} needs {least} clients (or groups, or buckets) and there are {rows}: {remedy}.")
-
-
-def at_least(name: str, value: float, least: float) -> None:
-    """Refuse a setting that is too small."""
-    if not value >= least:
-        raise CompositionError(f"{name}={value}: it must be at least {least}.")
-
-
-def above(name: str, value: float, floor: float) -> None:
-    """Refuse a setting that is not above a number."""
-    if not value > floor:
-        raise CompositionError(f"{name}={value}: it must be above {floor}.")

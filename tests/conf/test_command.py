@@ -116,7 +116,7 @@ def test_a_sweep_makes_one_run_of_each_combination_and_seeds_repeat(tmp_path):
         (["task=./broken.py:Mine"], "broken.py does not import: line 3: ZeroDivisionError: division by zero"),
         (["task=./unwritten.py:Mine"], "unwritten.py does not import: line 1: SyntaxError"),
         (["task=./mine.py:Bare"], "lacks clients(), data(), model(): see docs/tasks.md"),
-        (["strategy=./mine.py:NoRule"], "lacks endpoints(), init(), round(): see docs/strategies.md"),
+        (["strategy=./mine.py:NoRule"], "lacks endpoints(), init(), round(): see docs/own_strategies.md"),
         (["task=./mine.py:Private"], "private pattern 'nrom.*' matches no tensor of the model: nearest are"),
         (["task.data_dir=data"], "cleveland.csv, line 3"),
         (["private=[norms]"], "private=[norms]: the model has no normalisation layer: name tensors"),

@@ -127,7 +127,7 @@ class Asked:
 
 
 def test_the_page_is_fresh():
-    assert (DOCS / "composition.md").read_text(encoding="utf-8") == compositions(), "run python docs/algorithms.py"
+    assert (DOCS / "composition.md").read_text(encoding="utf-8") == compositions(), "run python docs/strategies.py"
 
 
 @every_strategy

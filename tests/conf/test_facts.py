@@ -1,4 +1,4 @@
-"""What ``hansa strategies NAME`` and docs/algorithms.md say of the strategies is read off their code."""
+"""What ``hansa strategies NAME`` and docs/strategies.md say of the strategies is read off their code."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 from hansa.conf.catalogue import main
 from hansa.conf.errors import UnknownSetting
 from hansa.conf.facts import Facts, strategies
-from hansa.conf.pages import algorithms, told
+from hansa.conf.pages import overview, told
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_page_of_algorithms_is_fresh():
-    assert (DOCS / "algorithms.md").read_text(encoding="utf-8") == algorithms(), "run python docs/algorithms.py"
+def test_the_page_of_strategies_is_fresh():
+    assert (DOCS / "strategies.md").read_text(encoding="utf-8") == overview(), "run python docs/strategies.py"
 
 
 def test_facts_are_those_of_the_code():

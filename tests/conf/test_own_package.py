@@ -57,7 +57,7 @@ def test_its_settings_are_checked_and_its_errors_told(python):
     cases = {
         "strategy=tethered strategy.rop=1": "setting 'strategy.rop' does not exist: nearest are strategy.rope",
         "strategy=tetherd": "strategy=tetherd does not exist: nearest are strategy=tethered",
-        "strategy=half": "strategy harbour_strategies:Half lacks endpoints(), round(): see docs/strategies.md",
+        "strategy=half": "strategy harbour_strategies:Half lacks endpoints(), round(): see docs/own_strategies.md",
         "strategy=gone": "strategy 'gone' (harbour_strategies:NotThere) cannot be loaded: AttributeError",
     }
     each = "import sys; from hansa.conf.main import run; print([run(['simulate', *w.split()]) for w in sys.argv[1:]])"

@@ -156,7 +156,7 @@ def test_a_component_may_stand_in_a_field():
 
 def test_settings_of_a_component_in_a_field_are_listed():
     listed = {name: settings for name, _, settings in rows("strategy")}
-    assert listed["krum"] == "lr, rule.byzantine, rule.keep, groups, bucket"
+    assert listed["krum"] == "lr, rule.byzantine, rule.keep, groups, bucket, worker_momentum"
 
 
 def test_a_component_in_a_field_is_the_default_of_a_class_of_ones_own(tmp_path):

@@ -28,7 +28,9 @@ def points(tree, kind="polyline"):
 
 
 def inside(tree):
-    return all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for line in points(tree) + points(tree, "polygon") for x, y in line)
+    return all(
+        0 <= x <= 2 * WIDTH and 0 <= y <= HEIGHT for line in points(tree) + points(tree, "polygon") for x, y in line
+    )
 
 
 def test_a_curve_falls_where_its_values_fall():
@@ -62,6 +64,13 @@ def test_panels_stand_two_a_row_and_only_queries_give_none():
     assert points(ElementTree.fromstring(curves([RoundRecord(round=0, cohort=1, metrics=metrics)], "run"))) == []
 
 
+def test_a_panel_that_is_alone_is_as_wide_as_two():
+    records = [RoundRecord(round=i, cohort=1, metrics={"loss": i, "auc": i}) for i in (1, 2)]
+    two = points(ElementTree.fromstring(curves(records, "run")))
+    ((_, (right, _)),) = points(drawn(1.0, 2.0))
+    assert [line[-1][0] for line in two] == [right - WIDTH] * 2 and right < 2 * WIDTH
+
+
 def test_any_name_gives_valid_xml():
     tree = drawn(1.0, name="a<b & \"c\"'d'")
     assert any(text.text == "a<b & \"c\"'d'" for text in tree.iter(f"{SVG}text"))
@@ -78,7 +87,7 @@ def test_a_long_jagged_curve_is_a_thin_line_in_a_band_that_holds_every_value():
     spread = [y for _, y in band]
     (short,) = points(drawn(10.0, 20.0))
     assert (max(spread), min(spread)) == (short[0][1], short[1][1]), "the spike is drawn as high as it is"
-    inner = [y for x, y in line if abs(x - WIDTH / 2) > WIDTH / 8]
+    inner = [y for x, y in line if abs(x - WIDTH) > WIDTH / 4]
     assert max(inner[1:-1]) - min(inner[1:-1]) < 0.2 * (max(spread) - min(spread))
 
 

@@ -311,19 +311,18 @@ def broken(attack, who, debug=False):
     site = poisoned(engine.site, attack, who)
     bad = Attacked(inner=engine, site=site, attack=attack, attackers=frozenset(who), own=b"o", debug=debug)
     playing = coordinator(run, bad)
-    calls = calls_of(playing, "train.update", ("a", "b", "c"))
+    calls = calls_of(playing, "train.update", ("a", "b", "c", "d"))
     return list(bad.ask(calls, Wait()))
 
 
 @pytest.mark.parametrize("attack", [LabelFlip(), SignFlip()])
 def test_an_attacker_whose_work_fails_says_so_as_anybody_does(attack):
-    (*_, total) = broken(attack, ["a", "b"])
-    (refusal,) = total.refused
-    assert refusal.client == "a" and refusal.why.startswith("loading data: ValueError: no such file")
-    assert total.totals.names == {"b", "c"}
-    (*_, total) = broken(attack, ["a"])
-    assert total.totals.names == {"b", "c"}
-    assert broken(attack, ["b"])[-1].totals.names == {"b", "c"}
+    for who in (["a", "b", "d"], ["a"], ["b"], ["a", "b"]):
+        (*_, total) = broken(attack, who)
+        refused = {refusal.client: refusal.why for refusal in total.refused}
+        assert refused["a"].startswith("loading data: ValueError: no such file")
+        assert refused["b"].startswith("training: NoExamples: no training examples: give it data")
+        assert total.totals.names == {"c", "d"}
     with pytest.raises(ClientFailed, match=r"client 'a', round 1, train\.update, stage 'loading data': ValueError: no"):
         broken(attack, ["a", "b"], debug=True)
 

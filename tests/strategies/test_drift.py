@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from hansa.strategies import CompositionError, FedAvg, FedCM, FedDyn, FedProx, Moon, Problem, Released, Round, Scaffold
+from hansa.strategies import (
+    CompositionError,
+    FedAvg,
+    FedCM,
+    FedDyn,
+    FedProx,
+    Moon,
+    Problem,
+    Released,
+    Robust,
+    Round,
+    Scaffold,
+)
 from hansa.strategies.laws import Quadratic, play
 from hansa.strategies.spec import Cohort
 
@@ -102,6 +116,17 @@ def test_scaffold_corrects_by_either_option(option):
         np.testing.assert_allclose(step.after["control"], c_P, atol=1e-4)
 
 
+def test_worker_momentum_sends_a_running_mean_that_begins_at_the_first_update():
+    """The last two parameters stand for buffers, which are sent as they are."""
+    beta, x_P, m_NP = 0.75, np.zeros(5), None
+    world = replace(WORLD, buffers=(slice(3, 5),))
+    for step in play(Robust(groups=1, worker_momentum=beta), world, 4).steps:
+        d_NP = descend(start(x_P), lambda y: A_N1 * (y - T_NP)) - x_P
+        m_NP = d_NP if m_NP is None else (1 - beta) * d_NP + beta * m_NP
+        x_P = x_P + np.concatenate([m_NP.mean(0)[:3], d_NP.mean(0)[3:]])
+        np.testing.assert_allclose(step.after["model"], x_P, atol=1e-4)
+
+
 @pytest.mark.parametrize("strategy", [FedDyn(alpha=1.0), Scaffold(), Scaffold(option=1)])
 def test_where_clients_disagree_drift_is_undone(strategy):
     world = Quadratic.of(clients=4, noise=0)
@@ -113,11 +138,12 @@ def test_where_clients_disagree_drift_is_undone(strategy):
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: FedProx(mu=-1.0), "strategy.mu=-1.0: it is a number of at least 0"),
+        (lambda: FedProx(mu=-1.0), "strategy.mu=-1.0: it must be at least 0"),
         (lambda: Scaffold(option=3), "strategy.option=3: SCAFFOLD has options 1 and 2"),
-        (lambda: Moon(mu=-1.0), "strategy.mu=-1.0: it is a number of at least 0"),
-        (lambda: Moon(temperature=0.0), "strategy.temperature=0.0: it is a number above 0"),
-        (lambda: FedDyn(alpha=0.0), "strategy.alpha=0.0: FedDyn needs a number above 0"),
+        (lambda: Moon(mu=-1.0), "strategy.mu=-1.0: it must be at least 0"),
+        (lambda: Robust(worker_momentum=1.0), "strategy.worker_momentum=1.0: it must be at least 0 and below 1"),
+        (lambda: Moon(temperature=0.0), "strategy.temperature=0.0: it must be above 0"),
+        (lambda: FedDyn(alpha=0.0), "strategy.alpha=0.0: it must be above 0, such as 0.1"),
         (lambda: FedCM(alpha=1.5), "strategy.alpha=1.5: the share of a client's own gradient"),
     ],
 )

@@ -157,13 +157,13 @@ def test_nothing_is_evaluated_where_nothing_is_measured():
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: Ditto(attraction=-1.0), "strategy.attraction=-1.0: it is a number of at least 0"),
-        (lambda: PFedMe(attraction=0.0), "strategy.attraction=0.0: it is a number above 0"),
-        (lambda: PFedMe(steps=0), "strategy.steps=0: it is at least 1"),
-        (lambda: Ifca(clusters=0), "strategy.clusters=0: it is at least 1"),
-        (lambda: Ifca(spread=0.0), "strategy.spread=0.0: it is a number above 0"),
-        (lambda: FedRep(head_epochs=0), "strategy.head_epochs=0: it is at least 1"),
-        (lambda: FineTuning(epochs=0), "strategy.epochs=0: it is at least 1; without tuning take fedavg"),
+        (lambda: Ditto(attraction=-1.0), "strategy.attraction=-1.0: it must be at least 0"),
+        (lambda: PFedMe(attraction=0.0), "strategy.attraction=0.0: it must be above 0"),
+        (lambda: PFedMe(steps=0), "strategy.steps=0: it must be at least 1"),
+        (lambda: Ifca(clusters=0), "strategy.clusters=0: it must be at least 1"),
+        (lambda: Ifca(spread=0.0), "strategy.spread=0.0: it must be above 0"),
+        (lambda: FedRep(head_epochs=0), "strategy.head_epochs=0: it must be at least 1"),
+        (lambda: FineTuning(epochs=0), "strategy.epochs=0: it must be at least 1, for without tuning it is FedAvg"),
     ],
 )
 def test_nonsense_is_refused(make, told):

@@ -199,9 +199,9 @@ def test_weights_of_zero_lose_the_round(strategy):
     [
         (lambda: FedNova(weighting="sizes"), r"strategy\.weighting='sizes': it is one of"),
         (lambda: Term(weighting="sizes"), r"strategy\.weighting='sizes': it is one of"),
-        (lambda: Term(t=-1.0), r"strategy\.t=-1\.0: it must be a number of at least 0"),
-        (lambda: Term(t=math.inf), r"strategy\.t=inf: it must be a number of at least 0"),
-        (lambda: QFedAvg(q=math.nan), r"strategy\.q=nan: it must be a number of at least 0"),
+        (lambda: Term(t=-1.0), r"strategy\.t=-1\.0: it must be at least 0"),
+        (lambda: Term(t=math.inf), r"strategy\.t=inf: it must be at least 0"),
+        (lambda: QFedAvg(q=math.nan), r"strategy\.q=nan: it must be at least 0"),
         (lambda: QFedAvg(lipschitz=0.0), r"strategy\.lipschitz=0\.0: it must be above 0"),
     ],
 )
