@@ -82,7 +82,8 @@ def interrupted(folder: Path, *words: str, after: int = 1, run: str = "run") -> 
     command = [sys.executable, "-c", CODE, "simulate", "rounds=100000", "run_dir=run", *words]
     running = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
-    while time.monotonic() < end and len(complete(folder / run / "metrics.jsonl")) < after:
+    while len(complete(folder / run / "metrics.jsonl")) < after:
+        assert time.monotonic() < end and running.poll() is None
         time.sleep(0.02)
     start = time.monotonic()
     running.send_signal(signal.SIGINT)
@@ -114,8 +115,7 @@ def test_ctrl_c_ends_a_sweep_and_not_only_its_first_run(tmp_path):
 
 
 def test_ctrl_c_in_a_sweep_leaves_the_table_of_what_finished(tmp_path):
-    second = "run/2-rounds=100000-seed=1"
-    code, _, err, _ = interrupted(tmp_path, "-m", "rounds=1,100000", "seed=1", run=second)
+    code, _, err, _ = interrupted(tmp_path, "-m", "rounds=1,100000", "seed=1", run="run/2-rounds=100000")
     assert code == 130 and "Traceback" not in err
     told = json.loads((tmp_path / "run" / "sweep.json").read_text())
     assert [run["stopped"] for run in told["runs"]] == ["finished", "interrupted"]

@@ -7,12 +7,15 @@ shown below it must be printed, where numbers may differ and ``…`` stands for 
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -117,18 +120,24 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def choices() -> list[str]:
-    """Every choice of every group, as on a command line."""
+def choices() -> list[list[str]]:
+    """Every choice of each group, as on a command line."""
     folders = {group: files("hansa.conf").joinpath(group).iterdir() for group in GROUPS}
-    names = {
-        group: sorted(f.name[:-5] for f in folder if f.name.endswith(".yaml")) for group, folder in folders.items()
-    }
-    return [f"{group}={name}" for group in GROUPS for name in names[group]]
+    return [
+        [f"{group}={name}" for name in sorted(f.name[:-5] for f in folder if f.name.endswith(".yaml"))]
+        for group, folder in folders.items()
+    ]
 
 
-def settings(words: list[str]) -> dict[str, object]:
+@functools.cache
+def composed() -> list[dict[str, object]]:
+    """The settings with every choice: with the first of each group, with the second of each, and so on."""
+    return [settings([word for word in words if word]) for words in itertools.zip_longest(*choices())]
+
+
+def settings(words: Sequence[str]) -> dict[str, object]:
     """The settings of a configuration and their values; what lies inside of clip is no setting of its own."""
-    found = flat(compose(words)[0])
+    found = flat(compose(list(words))[0])
     names = (name for name in found if not name.endswith("_target_"))
     return {re.sub(r"(\.clip)\..*", r"\1", name): found[name] for name in names}
 
@@ -142,14 +151,16 @@ def documented() -> dict[str, tuple[str, str]]:
 
 
 def test_settings_are_all_documented_and_all_exist() -> None:
-    exist = {name for word in choices() for name in settings([word])}
-    assert set(documented()) == exist
+    assert set(documented()) == {name for found in composed() for name in found}
 
 
 def test_settings_have_the_defaults_and_parts_that_are_documented() -> None:
     found: dict[str, object] = {}
-    for word in (*choices(), "pipeline=quantised", "task=digits", "devices=phones", "seed=1"):
-        found |= settings([word])
+    for some in (
+        *composed(),
+        *map(settings, (["pipeline=quantised"], ["task=digits"], ["devices=phones"], ["seed=1"])),
+    ):
+        found |= some
     for name, (default, part) in documented().items():
         assert yaml.safe_load(default) == found[name], name
         assert part == ("site" if name in SITE else "operation" if name in OPERATION else "learning"), name
@@ -157,4 +168,4 @@ def test_settings_have_the_defaults_and_parts_that_are_documented() -> None:
 
 def test_every_choice_is_documented() -> None:
     text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert [word for word in choices() if f"`{word.partition('=')[2]}`" not in text] == []
+    assert [word for words in choices() for word in words if f"`{word.partition('=')[2]}`" not in text] == []
