@@ -62,6 +62,7 @@ BUILT_IN = (
     "hansa.simulations.devices.Dropout",
     "hansa.simulations.devices.Energy",
     "hansa.simulations.devices.Network",
+    "hansa.strategies.Afl",
     "hansa.strategies.Bound",
     "hansa.strategies.Ditto",
     "hansa.strategies.FedAdagrad",

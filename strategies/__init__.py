@@ -5,6 +5,7 @@ A client is a block of one. An aggregate is a total per group. A round is a gene
 This package is pure: numpy in, numpy out; no Flower, no torch, no clock, no disk, no global randomness.
 """
 
+from hansa.strategies.afl import Afl
 from hansa.strategies.aggregate import Aggregator, Released, Totals, median, single
 from hansa.strategies.bound import Bound
 from hansa.strategies.ditto import Ditto
@@ -43,6 +44,7 @@ from hansa.strategies.work import ClientWork, Cost, LocalTraining, Plan, Trained
 
 __all__ = [
     "WEIGHT",
+    "Afl",
     "Aggregator",
     "Bound",
     "Channel",

@@ -33,6 +33,7 @@ def test_a_choice_sets_every_field_of_its_component(path):
     assert node.keys() == fields(component).keys() - set(GIVEN)
     written = yaml.safe_load(path.read_text())
     if path.parent.name in ("partition", "selection") or path.stem in (
+        "afl",
         "fedadagrad",
         "fedadam",
         "fedavg",

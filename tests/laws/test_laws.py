@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hansa.strategies import (
+    Afl,
     Aggregator,
     Bound,
     Ditto,
@@ -112,6 +113,10 @@ STRATEGIES = {
     "qfedavg": QFedAvg(),
     "qfedavg, steep": QFedAvg(q=5.0),
     "qfedavg, 32 bits": QFedAvg(pipeline=(TILTS, Quantise(bits=32))),
+    "afl": Afl(),
+    "afl, fast": Afl(gamma=100.0),
+    "afl, clipped": Afl(pipeline=(Bound(clip={"delta": 2.0}),)),
+    "afl, 32 bits": Afl(pipeline=(Bound(clip=TILT, max_examples=128), Quantise(bits=32))),
     "term": Term(),
     "term, steep": Term(t=1e4),
     "term, uniform": Term(weighting="uniform"),
@@ -242,6 +247,7 @@ LIMITS = {
         f"{type(one).__name__} of buffers only": (one, FedAvg(), {"world": STILL, "atol": 1e-6})
         for one in (FedAvgM(), FedAdagrad(), FedAdam(), FedYogi(), FedNova(), Term())
     },
+    "AFL of buffers only": (Afl(), UNIFORM, {"world": STILL, "atol": 1e-6}),
     "QFedAvg of buffers only": (QFedAvg(), UNIFORM, {"world": STILL, "atol": 1e-6}),
     "no clip at all": (FedAvg(), FedAvg(pipeline=(Bound(clip=None),)), {}),
     "clip at infinity": (FedAvg(pipeline=(Bound(clip={"delta": np.inf, "loss": np.inf}),)), FedAvg(), {}),
@@ -306,6 +312,7 @@ LIMITS = {
         {"atol": 1e-5},
     ),
     "power 0": (QFedAvg(q=0.0), UNIFORM, {"atol": 1e-6}),
+    "a mixture at rest": (Afl(gamma=0.0), UNIFORM, {"atol": 1e-6}),
     "tilt 0": (Term(t=0.0), FedAvg(), {"atol": 1e-6}),
     "tilt 0, uniform": (Term(t=0.0, weighting="uniform"), UNIFORM, {"atol": 1e-6}),
     "a hardly tilted mean": (Term(t=1e-6), FedAvg(), {"atol": 1e-3}),

@@ -17,7 +17,7 @@ every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 HIDDEN = "body.bias"
 """What BatchNorm takes out again."""
 COUNTS = ("norm.num_batches_tracked", "steps")
-STATEFUL = ("ditto", "fedbn", "feddyn", "fedper", "fedrep", "moon", "pfedme", "rfa", "scaffold")
+STATEFUL = ("afl", "ditto", "fedbn", "feddyn", "fedper", "fedrep", "moon", "pfedme", "rfa", "scaffold")
 LOOPED = (
     "ditto",
     "fedasync",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hansa.strategies import (
+    Afl,
     Cohort,
     CompositionError,
     Context,
@@ -29,7 +30,7 @@ from hansa.strategies.work import PLAIN, mean_losses
 CTX = Context(round=1, public=b"p", own=b"o")
 COHORT = Cohort(expected=2, max=2)
 NAMES = ("a", "b")
-WEIGHING = (FedNova(), QFedAvg(), QFedAvg(q=0.5), Term(), Term(t=1e3), Term(weighting="uniform"))
+WEIGHING = (FedNova(), Afl(), QFedAvg(), QFedAvg(q=0.5), Term(), Term(t=1e3), Term(weighting="uniform"))
 
 
 @dataclass(kw_only=True)
@@ -201,6 +202,7 @@ def test_weights_of_zero_lose_the_round(strategy):
         (lambda: Term(weighting="sizes"), r"strategy\.weighting='sizes': it is one of"),
         (lambda: Term(t=-1.0), r"strategy\.t=-1\.0: it must be at least 0"),
         (lambda: Term(t=math.inf), r"strategy\.t=inf: it must be at least 0"),
+        (lambda: Afl(gamma=-0.1), r"strategy\.gamma=-0\.1: it must be at least 0, which is FedAvg"),
         (lambda: QFedAvg(q=math.nan), r"strategy\.q=nan: it must be at least 0"),
         (lambda: QFedAvg(lipschitz=0.0), r"strategy\.lipschitz=0\.0: it must be above 0"),
     ],
@@ -211,6 +213,18 @@ def test_settings_that_make_no_sense_are_refused(make, words):
 
 
 WORLD = laws.Quadratic.of(noise=0.0, steps=1, rate=0.02)
+
+
+def test_afl_steps_in_the_model_and_in_the_mixture_at_once():
+    """Both from where they were; the mixture by what paper and simplex have in common, its ratios."""
+    gamma, x_P, mixture_N1 = 0.02, np.zeros(5), np.ones((8, 1)) / 8
+    for step in laws.play(Afl(gamma=gamma), WORLD, 5).steps:
+        away_NP = WORLD.pull_N[:, None] * (x_P - WORLD.target_NP)
+        loss_N1 = (away_NP * (x_P - WORLD.target_NP)).sum(1, keepdims=True) / 2
+        x_P = x_P - WORLD.rate * (mixture_N1 * away_NP).sum(0)
+        mixture_N1 = mixture_N1 * np.exp(gamma * loss_N1)
+        mixture_N1 /= mixture_N1.sum()
+        np.testing.assert_allclose(step.after["model"], x_P, atol=1e-4)
 
 
 def losses(strategy, rounds=400):
@@ -232,7 +246,8 @@ def test_fair_weights_help_the_worst_and_even_out_losses():
     assert plain.std() > powered.std() and plain.std() > more.std()
 
 
-def test_a_steep_tilt_is_minimax():
+@pytest.mark.parametrize(("strategy", "rounds"), [(Term(t=20.0), 1500), (Afl(gamma=0.005), 3000)])
+def test_a_steep_tilt_and_a_learnt_mixture_are_minimax(strategy, rounds):
     """Of two parabolas a/2 (x - s)^2, b/2 (x - u)^2, the larger is least where both are equal."""
     world = laws.Quadratic(
         pull_N=np.array([1.0, 4.0], np.float32),
@@ -242,5 +257,5 @@ def test_a_steep_tilt_is_minimax():
         rate=0.002,
         noise=0.0,
     )
-    model_P = laws.play(Term(t=20.0), world, 1500).model_P
+    model_P = laws.play(strategy, world, rounds).model_P
     assert model_P == pytest.approx([1.0], abs=0.05), "x + 3 = 2 (3 - x)"
