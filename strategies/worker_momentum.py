@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from hansa.strategies.types import Array, Slices, Tree
 from hansa.strategies.work import PRIVATE, Trainer, Work
 
 MOMENTUM = "momentum"
-"""The client state m_i as it was sent; 0 before the first round, and it never leaves the client otherwise."""
+"""The client state m_i before a pipeline clips or rounds it, for nobody else holds a copy; at first it is 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +25,6 @@ class MomentumTraining(Work):
     between them. Buffers, which no gradient trains, are sent as they are.
     """
 
-    advances: ClassVar[bool] = True
     momentum: float
     buffers: Slices
 
@@ -37,11 +35,8 @@ class MomentumTraining(Work):
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         trained = trainer.train(payload["model"], states[PRIVATE], names, ctx)
-        keep_B = np.where(states[MOMENTUM].any(axis=1), np.float32(self.momentum), np.float32(0))[:, None]
-        mean_BP = (1 - keep_B) * trained.delta_BP + keep_B * states[MOMENTUM]
+        keep_B1 = self.momentum * states[MOMENTUM].any(axis=1, keepdims=True).astype(np.float32)
+        mean_BP = (1 - keep_B1) * trained.delta_BP + keep_B1 * states[MOMENTUM]
         for where in self.buffers:
             mean_BP[:, where] = trained.delta_BP[:, where]
-        return {"delta": mean_BP, "loss": trained.loss_B}, {**states, PRIVATE: trained.private_BQ}
-
-    def advance(self, states: Tree, sent: Tree) -> dict[str, Array]:
-        return {**states, MOMENTUM: sent["delta"]}
+        return {"delta": mean_BP, "loss": trained.loss_B}, {PRIVATE: trained.private_BQ, MOMENTUM: mean_BP}
