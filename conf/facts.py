@@ -17,6 +17,7 @@ from hansa.strategies import WEIGHT, Bound, Cohort, Context, Endpoint, Plan, Str
 from hansa.strategies.laws import Quadratic, play
 from hansa.strategies.pipeline import Names
 from hansa.strategies.questions import PERSONAL
+from hansa.strategies.strategy import trains
 from hansa.strategies.types import Array
 from hansa.strategies.work import PLAIN, PRIVATE
 
@@ -135,7 +136,7 @@ class Facts:
 
     @property
     def _trained(self) -> list[Endpoint]:
-        return [end for name, end in self._endpoints.items() if name.startswith("train.")]
+        return [end for name, end in self._endpoints.items() if trains(name)]
 
 
 def flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

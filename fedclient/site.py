@@ -9,14 +9,14 @@ from urllib.parse import quote
 
 import numpy as np
 
-from hansa.fedclient.errors import StageFailed, stage
+from hansa.fedclient.errors import NoExamples, StageFailed, stage
 from hansa.fedclient.greeting import greeting
 from hansa.fedclient.state import KEPT, STAGED, States, Version, settle
 from hansa.fedclient.torch_work import TorchWork
 from hansa.fedlink.messages import SETTLE, Call, Failure, Reply, Settings
-from hansa.strategies import Context, Endpoint
+from hansa.strategies import WEIGHT, Context, Endpoint
 from hansa.strategies.pipeline import Names
-from hansa.strategies.strategy import keeper
+from hansa.strategies.strategy import keeper, trains
 from hansa.strategies.types import Array
 
 
@@ -73,6 +73,7 @@ class Site:
             end = self.endpoints[call.endpoint]
             if call.fitted is not None:
                 self.work.fit(call.fitted)
+            self._demand_examples(call, (client,))
             start = end.work.start(self.work, self.work.layout.size("shared"), (client,))
             before = {name: committed[name][None] if name in committed else value for name, value in start.items()}
             rows_BD, after = self._run(end, call, client, before, ctx)
@@ -109,6 +110,7 @@ class Site:
         with stage(call.endpoint):
             if call.fitted is not None:
                 self.work.fit(call.fitted)
+            self._demand_examples(call, names)
             start = end.work.start(self.work, self.work.layout.size("shared"), names)
             before = {
                 state: np.stack([mine.get(state, value_B[i]) for i, mine in enumerate(committed)])
@@ -124,6 +126,14 @@ class Site:
                 self.states.write(call.run, name, STAGED, Version(call.tag, states))
             replies.append(Reply.to(call, name, self.digest, row=wire_BD[i], staged=moved))
         return replies
+
+    def _demand_examples(self, call: Call, names: Names) -> None:
+        """Refuse to train on nothing where clients weigh the same: an update of 0 would count as one that agrees."""
+        if not trains(call.endpoint) or WEIGHT.name in self.endpoints[call.endpoint].pipeline.row.slices:
+            return
+        with stage("training"):
+            if not all(len(self.work.data(name).train) for name in names):
+                raise NoExamples
 
     def _committed(self, call: Call, client: str) -> dict[str, Array]:
         with stage("client state"):

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from hansa.fedserver.errors import ServerError
 from hansa.fedserver.policy import Policy
 from hansa.strategies import Endpoint
+from hansa.strategies.strategy import trains
 
-TRAIN = "train."
 STEEPEST = 20.0
 """The largest decay: with more, the factor of an answer that is old would be 0 in float64."""
 
@@ -82,7 +82,7 @@ class Asynchronous(Policy):
 def unbuffered(endpoints: Mapping[str, Endpoint], decay: float) -> str:
     """Say why answers to different rounds make no total of a strategy's endpoints; empty where they do."""
     asked = [end for name, end in endpoints.items() if not name.startswith("evaluate.")]
-    trained = [end for name, end in endpoints.items() if name.startswith(TRAIN)]
+    trained = [end for name, end in endpoints.items() if trains(name)]
     channels = [channel for end in trained for channel in end.pipeline.row.channels]
     if len(trained) != 1 or len(asked) != 1 or trained[0].keep:
         why = "a round of this strategy takes several requests, all of one model"

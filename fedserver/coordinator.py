@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hansa.fedserver.asynchronous import TRAIN, Asynchronous
+from hansa.fedserver.asynchronous import Asynchronous
 from hansa.fedserver.errors import RunFailed, TooFewClients
 from hansa.fedserver.exchange import Exchange
 from hansa.fedserver.federation import Drawing, Federation, Standing
@@ -23,6 +23,7 @@ from hansa.strategies.keys import from_seed
 from hansa.strategies.losses import by_client
 from hansa.strategies.pipeline import Names
 from hansa.strategies.questions import PERSONAL
+from hansa.strategies.strategy import trains
 from hansa.strategies.types import Array
 
 Result = TypeVar("Result")
@@ -273,7 +274,7 @@ class Coordinator:
             return done.value, counted
 
     def _answer(self, request: Request, record: RoundRecord, names: Names, counted: Names) -> Released:
-        if self.flight and request.endpoint.startswith(TRAIN):
+        if self.flight and trains(request.endpoint):
             return self.flight.answer(request, record, self.fitted)
         return self.exchange.answer(request, record, self._addressed(request, names, counted), self.fitted)
 

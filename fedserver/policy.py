@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from hansa.fedserver.errors import ServerError
 from hansa.fedtasks.errors import listed
+from hansa.strategies.strategy import trains
 
 GRACE, LEAST = 0.5, 1.0
 """The grace as a share of the time that the quorum took, and the shortest, in seconds."""
@@ -113,7 +114,7 @@ class Pace:
 
     def training(self, name: str) -> float | None:
         """Return the seconds that a client takes for all the training of a round; None where nothing was measured."""
-        known = [usual[name] for kind, usual in self._usual.items() if kind.startswith("train.") and name in usual]
+        known = [usual[name] for kind, usual in self._usual.items() if trains(kind) and name in usual]
         return sum(known) if known else None
 
     def gave_up(self, kind: str, name: str, seconds: float) -> None:

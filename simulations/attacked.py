@@ -23,9 +23,10 @@ from hansa.fedserver.tally import Part, Tally
 from hansa.simulations.attacks import Attack, Forging, Moment
 from hansa.simulations.errors import AttackError
 from hansa.simulations.inline import in_full
-from hansa.simulations.refusals import DELTA, TRAIN, unattacked
+from hansa.simulations.refusals import DELTA, unattacked
 from hansa.strategies import Context, Endpoint, Totals
 from hansa.strategies.pipeline import Names
+from hansa.strategies.strategy import trains
 from hansa.strategies.types import Array
 
 
@@ -65,7 +66,7 @@ class Attacked:
 
     def ask(self, calls: Calls, wait: Wait) -> Iterator[Reply | Part]:
         bad = tuple(name for name in calls.names if name in self.attackers) if self.attackers else ()
-        if bad and calls.call.endpoint.startswith(TRAIN):
+        if bad and trains(calls.call.endpoint):
             return self._train(calls, bad, wait)
         return self.inner.ask(calls, wait)
 

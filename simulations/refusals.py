@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from hansa.strategies import Endpoint, Plan
+from hansa.strategies.strategy import trains
 
-TRAIN, DELTA = "train.", "delta"
+DELTA = "delta"
 
 
 def unbatched(plan: Plan) -> str:
@@ -16,7 +17,7 @@ def unbatched(plan: Plan) -> str:
 
 def unattacked(name: str, end: Endpoint, forging: bool) -> str:
     """Return why an endpoint cannot be attacked, on updates where ``forging``, else on data; empty where it can."""
-    if name.startswith(TRAIN) and forging and DELTA not in end.pipeline.row.slices:
+    if trains(name) and forging and DELTA not in end.pipeline.row.slices:
         return (
             f"attack: the rows of endpoint {name} have no channel {DELTA!r} that could be forged: choose an attack "
             "on data, such as label_flip, or attack=none."

@@ -73,10 +73,10 @@ class Schedule:
 
 def _plan(count: int, settings: Local, rng: np.random.Generator) -> Array:
     """Return the rows (S, b) of a client's batches; -1 is none."""
-    size = settings.batch_size or count
+    size = settings.batch_size or max(1, count)
     each = -(-count // size)
-    passes = -(-settings.steps // each) if settings.steps else settings.epochs
-    rows_EN = np.full((passes, each * size), -1)
+    passes = -(-settings.steps // max(1, each)) if settings.steps else settings.epochs
+    rows_EN = np.full((passes if count else 0, each * size), -1)
     for order_N in rows_EN:
         order_N[:count] = rng.permutation(count)
     return rows_EN.reshape(-1, size)[: settings.steps or None]

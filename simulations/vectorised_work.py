@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from hansa.fedclient.errors import NoExamples, stage
+from hansa.fedclient.errors import stage
 from hansa.fedclient.nudge import Nudge, followed
 from hansa.fedclient.optimiser import Optimiser
 from hansa.fedclient.tape import Tapes
@@ -51,8 +51,6 @@ class VectorisedWork(TorchWork):
     def _train_block(self, model: Array, private_BQ: Array, names: Names, ctx: Context, plan: Plan) -> Trained:
         examples = [self._in_memory(name) for name in names]
         counts, local = [len(some) for some in examples], followed(self.settings, plan)
-        if 0 in counts:
-            raise NoExamples
         schedule = Schedule.of(counts, local, names, ctx, plan.purpose("batches"))
         order_B = schedule.order_B
         self.model.train()

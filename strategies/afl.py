@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hansa.strategies import tilt
 from hansa.strategies.bound import Bound
 from hansa.strategies.checks import above, at_least
+from hansa.strategies.errors import CompositionError
 from hansa.strategies.keys import Context
 from hansa.strategies.mean import moved, scaled
 from hansa.strategies.pipeline import Names, Transform, compose
@@ -20,13 +20,17 @@ from hansa.strategies.work import PLAIN, PRIVATE, Cost, Trainer, Work, mean_loss
 
 TRAIN = "train.agnostic"
 ASCENT = "ascent"
-"""The client state s_i, the logarithm of its weight but for a constant that all share."""
+"""The client state s_i, the logarithm of its weight."""
+LOW, HIGH = -12.0, 4.0
+"""Where s_i ends: shares differ by e^16 at most, and sums stay below their caps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgnosticTraining(Work):
-    """Train, let s_i grow by the loss of the model as it came, and send e_i and the update times it, both from before,
-    with the new s_i: where the loss is not finite the answer is refused, and the client stays as it was."""
+    """Measure the loss of the model as it came, train, and move s_i; send e_i, and the update and F_i - F times it.
+
+    Where the loss is not finite the answer is refused, and s_i stays.
+    """
 
     gamma: float
     buffers: Slices
@@ -40,13 +44,18 @@ class AgnosticTraining(Work):
     def run(
         self, trainer: Trainer, payload: Tree, states: Tree, names: Names, ctx: Context
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        loss_B = mean_losses(trainer, payload["model"], states[PRIVATE], names)
+        with np.errstate(invalid="ignore"):
+            gap_B = mean_losses(trainer, payload["model"], states[PRIVATE], names) - payload["value"]
         trained = trainer.train(payload["model"], states[PRIVATE], names, ctx)
-        tilt_B = tilt.tilted(1.0, states[ASCENT][:, 0], payload["level"])
-        delta_BP = scaled(trained.delta_BP, tilt_B, self.buffers)
-        after_B1 = (states[ASCENT] + self.gamma * loss_B[:, None]).astype(np.float32)
-        parts = {"delta": delta_BP, "tilt": tilt_B, "value": after_B1[:, 0], "loss": trained.loss_B}
-        return parts, {PRIVATE: trained.private_BQ, ASCENT: after_B1}
+        weight_B = np.exp(states[ASCENT][:, 0])
+        parts = {
+            "delta": scaled(trained.delta_BP, weight_B, self.buffers),
+            "mixture": weight_B,
+            "gap": weight_B * gap_B,
+            "loss": trained.loss_B,
+        }
+        ascent_B1 = np.clip(states[ASCENT] + self.gamma * gap_B[:, None], LOW, HIGH)
+        return parts, {PRIVATE: trained.private_BQ, ASCENT: ascent_B1.astype(np.float32)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +67,17 @@ class Afl:
     With loss F_i(x) on client i's training data and update d_i, which stands for -grad F_i, a round takes a step in the
     model and one in the mixture, both from where they were:
 
-        x <- x + lr * sum_i lambda_i d_i / sum_i lambda_i
+        x <- x + lr * sum_i lambda_i d_i
         lambda_i <- lambda_i exp(gamma F_i(x)) / sum_j lambda_j exp(gamma F_j(x)).
 
-    The paper adds gamma F_i and projects onto the simplex, for which one place must know all; the exponentiated step
-    stays on it by itself. So client i keeps s_i, gamma times the sum of F_i over the rounds that counted it, and sends
+    The paper adds gamma F_i and projects onto the simplex, for which one place must know all weights; the exponentiated
+    step stays on it by itself. Client i keeps s_i, 0 at first, and with F the mixture's loss in the last round
 
-        e_i = exp(s_i - level),
+        e_i = exp(s_i),    lambda_i = e_i / sum_j e_j,    s_i <- s_i + gamma (F_i(x) - F).
 
-    lambda_i but for a constant, which cancels in the quotient of sums. Mixtures begin uniform. `tilt` says what the
-    level is and where exponents are cut, with t = 1. gamma = 0 is FedAvg with equal weights. A mixture moves as long as
-    losses differ, and ends at the clients that are worst off. Buffers move by the mean of d_i.
+    F is the same for all and cancels; it keeps s_i in [LOW, HIGH], which hardly cuts. gamma = 0 is FedAvg with equal
+    weights. The mixture is of all clients, so that all must be asked in each round; one that does not answer keeps its
+    weight. The model is the last one, not the paper's mean over rounds. Buffers move by the mean of d_i.
     """
 
     lr: float = 1.0
@@ -80,23 +89,24 @@ class Afl:
         at_least("strategy.gamma", self.gamma, 0, "which is FedAvg with equal weights")
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
-        channels = (
-            Channel(name="delta", shape=(problem.parameters,), fades=True),
-            Channel(name="tilt", nonnegative=True),
-            Channel(name="value"),
-            Channel(name="loss"),
-        )
+        if problem.names is not None and problem.cohort.expected < len(problem.names):
+            raise CompositionError(
+                f"AFL's mixture is of all clients, and a round asks {problem.cohort.expected} of {len(problem.names)}: "
+                "set cohort=everyone, or choose term."
+            )
+        delta = Channel(name="delta", shape=(problem.parameters,))
+        channels = (delta, Channel(name="mixture", nonnegative=True), Channel(name="gap"), Channel(name="loss"))
         pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)
         work = AgnosticTraining(gamma=self.gamma, buffers=problem.buffers)
         return {TRAIN: Endpoint(work=work, pipeline=pipeline)}
 
     def init(self, model_P: Array) -> State:
-        return {"model": model_P, "level": np.zeros(1, np.float32)}
+        return {"model": model_P, "value": np.zeros(1, np.float32)}
 
     def round(self, state: State, now: Round) -> Flow:
         released = yield Request(endpoint=TRAIN, payload=state)
-        step_P = self.lr * released.mean("delta", "tilt")
+        step_P = self.lr * released.mean("delta", "mixture")
         model_P = moved(state["model"], step_P, released.mean("delta", "count"), now.buffers)
-        tilt_mean, value_mean = (float(released.mean(name, "count")) for name in ("tilt", "value"))
-        level_1 = tilt.releveled(1.0, state["level"], tilt_mean, value_mean)
-        return {"model": model_P, "level": level_1}, {"train_loss": float(released.mean("loss", "count"))}
+        value_1 = state["value"] + released.mean("gap", "mixture")
+        metrics = {"train_loss": float(released.mean("loss", "count"))}
+        return {"model": model_P, "value": value_1.astype(np.float32)}, metrics

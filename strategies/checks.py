@@ -10,14 +10,16 @@ from hansa.strategies.errors import CompositionError
 
 def at_least(field: str, value: float, least: float, which: str = "") -> None:
     """Refuse what is below the least; ``which`` says what that one means."""
-    if not least <= value < math.inf:
+    if not value >= least:
         raise _refusal(field, value, f"it must be at least {least}", which)
+    _finite(field, value)
 
 
 def above(field: str, value: float, floor: float, which: str = "") -> None:
-    """Refuse what is not above a number; ``which`` names a good one."""
-    if not floor < value < math.inf:
+    """Refuse what is not above a number; ``which`` names a good one, or says why."""
+    if not value > floor:
         raise _refusal(field, value, f"it must be above {floor}", which)
+    _finite(field, value)
 
 
 def decay(field: str, value: float) -> None:
@@ -30,6 +32,11 @@ def one_of(field: str, value: str, known: tuple[str, ...]) -> None:
     """Refuse a word that a field does not know."""
     if value not in known:
         raise CompositionError(f"{field}={value!r}: it is one of {', '.join(known)}.")
+
+
+def _finite(field: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise CompositionError(f"{field}={value}: it must be a finite number.")
 
 
 def _refusal(field: str, value: float, words: str, which: str) -> CompositionError:

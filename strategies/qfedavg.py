@@ -87,7 +87,7 @@ class QFedAvg:
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
         channels = (
-            Channel(name="delta", shape=(problem.parameters,), fades=True),
+            Channel(name="delta", shape=(problem.parameters,)),
             Channel(name="curvature", cap=2.0**31, nonnegative=True),
             Channel(name="tilt", nonnegative=True),
             Channel(name="value"),

@@ -33,9 +33,9 @@ class Robust:
 
     ``groups=0`` keeps a row a client, in O(cohort x P) memory. ``groups=m`` gives the rule the means of m groups, as
     the median of means has it, in O(m x P). ``bucket`` is the number of rows (or groups) whose mean the rule
-    gets in their place. With ``worker_momentum`` b above 0 a client sends the running mean of its updates,
-    m_i <- (1 - b) d_i + b m_i, in place of d_i. The metrics are the median of the clients', or of the groups'. Buffers,
-    which no gradient trains, move by the median of the rows, and no rule sees them.
+    gets in their place. With ``worker_momentum`` b above 0 a client keeps the running mean of its updates and sends it,
+    m_i <- (1 - b) d_i + b m_i from m_i = d_i on, in place of d_i. The metrics are the median of the clients', or of the
+    groups'. Buffers, which no gradient trains, move by the median of the rows, and no rule sees them.
     """
 
     lr: float = 1.0

@@ -57,6 +57,11 @@ class Endpoint:
         return Released.of(totals, self.pipeline, self.aggregator, ctx)
 
 
+def trains(endpoint: str) -> bool:
+    """Whether requests of this endpoint are to train, as its name says."""
+    return endpoint.startswith("train.")
+
+
 def keeper(endpoints: Mapping[str, Endpoint], name: str) -> str:
     """Return under which endpoint's name clients keep this one's rows: those of equal work in equal form are shared."""
     work, form = endpoints[name].work, endpoints[name].pipeline.row

@@ -72,7 +72,7 @@ class Term:
         at_least("strategy.t", self.t, 0, "which is FedAvg")
 
     def endpoints(self, problem: Problem) -> Mapping[str, Endpoint]:
-        delta = Channel(name="delta", shape=(problem.parameters,), fades=True)
+        delta = Channel(name="delta", shape=(problem.parameters,))
         share = Channel(name="tilt", nonnegative=True)
         channels = weighed(self.weighting, delta, share, Channel(name="value"), Channel(name="loss"))
         pipeline = compose(Spec(channels=channels, cohort=problem.cohort), self.pipeline)

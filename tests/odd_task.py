@@ -50,10 +50,12 @@ class Net(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Odd(Task):
-    """Clients c0 to c8 with so many ``examples`` each; where it is ``broken`` c3 has NaN among them and c5 infinity."""
+    """Clients c0 to c8 with so many ``examples`` each, but for one that is ``bare``; where it is ``broken`` c3 has NaN
+    among them and c5 infinity."""
 
     examples: int = 8
     broken: bool = False
+    bare: str = ""
 
     def clients(self) -> tuple[str, ...]:
         return CLIENTS
@@ -63,7 +65,7 @@ class Odd(Task):
 
     def data(self, client: str) -> Data:
         rng = np.random.default_rng(int(client[1:]))
-        x_NF = rng.standard_normal((self.examples, 3), dtype=np.float32)
+        x_NF = rng.standard_normal((0 if client == self.bare else self.examples, 3), dtype=np.float32)
         y_N = (x_NF[:, 0] > 0).astype(np.int64)
         if self.broken and client in BROKEN:
             x_NF[0, 0] = BROKEN[client]

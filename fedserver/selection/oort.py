@@ -80,7 +80,7 @@ class Oort:
 
     def draw(self, memory: Memory, draw: Draw) -> DrawFlow:
         known = {name: seen for name, seen in sorted(draw.seen.items()) if seen.loss is not None}
-        here = {name: seen for name, seen in known.items() if draw.there.here(name)}
+        here = {name: seen for name, seen in known.items() if seen.examples != 0 and draw.there.here(name)}
         exploring = draw.size - min(len(here), draw.size - round(self.epsilon(draw.ctx.round) * draw.size))
         new = self._new(known, exploring, draw)
         drawn = tuple(sorted((*new, *self._best(here, draw.size - len(new), draw))))

@@ -116,7 +116,7 @@ STRATEGIES = {
     "afl": Afl(),
     "afl, fast": Afl(gamma=100.0),
     "afl, clipped": Afl(pipeline=(Bound(clip={"delta": 2.0}),)),
-    "afl, 32 bits": Afl(pipeline=(Bound(clip=TILT, max_examples=128), Quantise(bits=32))),
+    "afl, 32 bits": Afl(pipeline=(Bound(clip={**CLIP, "mixture": 20.0, "gap": 50.0}), Quantise(bits=32))),
     "term": Term(),
     "term, steep": Term(t=1e4),
     "term, uniform": Term(weighting="uniform"),

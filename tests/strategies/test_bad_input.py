@@ -10,6 +10,7 @@ import pytest
 from hansa.fedclient.state import MemoryStates
 from hansa.fedserver.errors import RunFailed, TooFewClients
 from hansa.strategies import CompositionError, LayoutError
+from hansa.strategies.strategy import trains
 from tests.odd_task import BROKEN, CLIENTS, STRATEGIES, odd
 from tests.places import Tampered, coordinator, inline
 
@@ -90,9 +91,21 @@ def test_a_trusted_client_whose_data_are_not_finite_loses_the_round():
 
 @every_strategy
 def test_where_nobody_has_examples_the_round_is_lost(strategy):
-    """An update of 0 from whoever has nothing would count where clients weigh the same, and be a row to a median."""
-    with pytest.raises(RunFailed, match=r"missing c0: training: NoExamples: .*: give it data, or leave it out"):
+    """Where clients weigh the same, an update of 0 from whoever has nothing would count, and be a row to a median."""
+    with pytest.raises(RunFailed, match=r"is 0: no client has training ex|missing c0: training: NoExamples: no tr"):
         carried_out(odd(strategy, "task.examples=0"))
+
+
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "fltrust"])
+def test_who_has_no_examples_moves_nothing_where_others_have_some(strategy):
+    """c2 weighs nothing, or is left out by name; the state becomes what it does without c2."""
+    run = odd(strategy, "task.bare=c2")
+    weighed = any(trains(name) and "weight" in end.pipeline.row.slices for name, end in run.job.endpoints.items())
+    there, records = carried_out(run)
+    without, _ = carried_out(odd(strategy), lambda reply, call: [] if reply.client == "c2" else [reply])
+    demand_whole(there, records, 9 if weighed else 8)
+    assert {refusal.client for record in records for refusal in record.refused} == (set() if weighed else {"c2"})
+    assert all(np.allclose(value, without.state[name], atol=1e-6) for name, value in there.state.items())
 
 
 @pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "feddyn"])
