@@ -5,34 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, TypeAlias
 
-from learning_plan import ATTACKS, BACKDOOR, COMMON, OWN, PLAIN, PRIVATE, SEEDS, Bed, Entry, Rule, Siege
+from kept_runs import LATE, Result, Results, listed, table, value
+from learning_plan import COMMON, OWN, PRIVATE, SEEDS, Bed, Entry
 
 from hansa.fedserver import sweep_picture
 from hansa.fedserver.sweep import Row, Spread, SweptRun, spread
 from hansa.fedserver.watch import size
 
-Result: TypeAlias = Mapping[str, Any]
-Results: TypeAlias = dict[str, Result]
-"""What came of each run, by its overrides."""
-
-LATE, POINTS, DRAWN, SHOWN = 10, 2.0, 5, 10
-"""Last rounds whose evaluations make a run's accuracy; points that a rule may lose; strategies in the picture, and its
-first round: before it all climb, and afterwards they differ by points."""
-
-
-def value(one: Result, metric: str) -> float:
-    """Return a metric of a run in percent, 0 where the run diverged."""
-    return 0.0 if one["failed"] else last(one)[metric]
-
-
-def last(one: Result) -> dict[str, float]:
-    """Return metrics in percent, each the mean over the evaluations of the last rounds."""
-    return {
-        name: 100 * fmean(share for at, share in points if at > points[-1][0] - LATE)
-        for name, points in one["curves"].items()
-    }
+FEDAVG, DRAWN, SHOWN = "fedavg", 5, 10
+"""What all are compared with; strategies in the picture, and its first round: before it all climb, and afterwards they
+differ by points."""
 
 
 def chosen(bed: Bed, entry: Entry, runs: Mapping[str, str], results: Results) -> list[str]:
@@ -97,7 +80,7 @@ class Line:
         gains, per_round = self.gains(fedavg), fmean(one["bytes"] for one in self.runs)
         broken = " ✗" if self.entry.promise and min(gains) <= 0 else ""
         above = f"{sum(gain > 0 for gain in gains)} of {len(gains)}{broken}"
-        against = ("", "") if self.entry.strategy == PLAIN else (written(spread(gains), "+"), above)
+        against = ("", "") if self.entry.strategy == FEDAVG else (written(spread(gains), "+"), above)
         cost = self._cost(per_round)
         tuned = f"`{' '.join(self.choice.split())}`"
         return [f"`{self.entry.strategy}`", written(self.accuracy), *against, *cost, size(round(per_round)), tuned]
@@ -127,20 +110,16 @@ def lines(bed: Bed, results: Results) -> list[Line]:
 
 def plain(found: Iterable[Line]) -> Line:
     """Return FedAvg's line."""
-    return next(one for one in found if one.entry.strategy == PLAIN)
+    return next(one for one in found if one.entry.strategy == FEDAVG)
 
 
-def page(beds: Sequence[Bed], siege: Siege, results: Results) -> str:
+def page(beds: Sequence[Bed], results: Results) -> str:
     """Return the whole page."""
     found = [lines(bed, results) for bed in beds]
     notes = [note for some in found for note in glance(some)]
-    notes += [note for split in siege.splits for note in withstood(siege, split, results)]
     parts = [INTRODUCTION, "## At a glance\n", *notes, PICTURE]
     for some in found:
         parts += [f"## {some[0].bed.name}\n", *tables(some, common=True), *tables(some, common=False)]
-    parts.append(ATTACKED.format(rounds=siege.rounds))
-    for split in siege.splits:
-        parts += [f"### {split}\n", table(["rule", "no attack", *ATTACKS, "backdoor"], walls(siege, split, results))]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -161,11 +140,6 @@ def glance(found: Sequence[Line]) -> list[str]:
     return told
 
 
-def listed(names: Sequence[str]) -> str:
-    """Write names in a row."""
-    return ", ".join(f"`{name}`" for name in names) or "none"
-
-
 def tables(found: Sequence[Line], *, common: bool) -> list[str]:
     """Return the table of common models, or of the clients' own."""
     bed, fedavg = found[0].bed, plain(found)
@@ -183,73 +157,10 @@ def _own_title(bed: Bed, fedavg: Line) -> str:
     return OWN_TITLE.format(own=bed.metrics[OWN], private=bed.metrics[PRIVATE], other=other)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Write a table, and an empty line."""
-    return "".join(f"| {' | '.join(row)} |\n" for row in [head, ["---"] * len(head), *rows])
-
-
-def mean(runs: Sequence[str], results: Results, metric: str = "server_accuracy") -> float | None:
-    """Return a metric's mean over seeds, in percent; None where a run was refused."""
-    done = [results[words] for words in runs]
-    return None if any(one["refused"] for one in done) else fmean(value(one, metric) for one in done)
-
-
-def lost(siege: Siege, rule: Rule, split: str, results: Results) -> dict[str, float]:
-    """Return the points that a rule loses by each attack that could be carried out."""
-    free = mean(siege.runs(rule, split), results)
-    under = {attack: mean(siege.runs(rule, split, attack), results) for attack in ATTACKS}
-    return {attack: free - found for attack, found in under.items() if found is not None and free is not None}
-
-
-def walls(siege: Siege, split: str, results: Results) -> list[list[str]]:
-    """Return a row for each rule."""
-    rows = []
-    for rule in siege.rules:
-        points = lost(siege, rule, split, results)
-        cells = [percent(mean(siege.runs(rule, split), results))]
-        for attack in ATTACKS:
-            cell = percent(mean(siege.runs(rule, split, attack), results))
-            cell += " ✗" if points.get(attack, 0.0) > POINTS else ""
-            cells.append(cell if attack in rule.claimed or rule.name == PLAIN else f"({cell})")
-        turned = mean(siege.runs(rule, split, BACKDOOR), results, "server_backdoor")
-        rows.append([f"`{rule.name}`", *cells, percent(turned)])
-    return rows
-
-
-def percent(found: float | None) -> str:
-    """Write an accuracy."""
-    return "refused" if found is None else f"{found:.1f}"
-
-
-def withstood(siege: Siege, split: str, results: Results) -> list[str]:
-    """Say which rules hold under what their papers claim, which do not, and what breaks the plain mean."""
-    holds, fails, untried, broken = list[str](), list[str](), list[str](), "nothing"
-    for rule in siege.rules:
-        points = lost(siege, rule, split, results)
-        bad = {attack: gone for attack, gone in points.items() if gone > POINTS}
-        text = ", ".join(f"{attack} {-gone:+.1f}" for attack, gone in bad.items())
-        if rule.name == PLAIN:
-            broken = text or broken
-        elif not points:
-            untried.append(rule.name)
-        elif broke := [f"{attack} {-gone:+.1f}" for attack, gone in bad.items() if attack in rule.claimed]:
-            fails.append(f"{rule.name}: {', '.join(broke)}")
-        else:
-            holds.append(rule.name)
-    within = f"within {POINTS:.0f} points under every attack that their papers claim"
-    tried = [f"  - Not tried, because the simulation cannot attack them: {listed(untried)}."] if untried else []
-    return [
-        f"- **{split}, 20 % attackers**, {within}: {listed(holds)}.",
-        f"  - Not so: {listed(fails)}.",
-        *tried,
-        f"  - The plain mean breaks under: {broken}.",
-    ]
-
-
 def picture(bed: Bed, results: Results) -> str:
     """Draw accuracy by round of FedAvg and the best strategies with a common model."""
     found = [one for one in lines(bed, results) if one.common and not one.refused]
-    others = [one for one in found if one.entry.strategy != PLAIN]
+    others = [one for one in found if one.entry.strategy != FEDAVG]
     return sweep_picture.curves([_row(one) for one in [plain(found), *others[:DRAWN]]], bed.name)
 
 
@@ -270,7 +181,7 @@ def _row(one: Line) -> Row:
 
 INTRODUCTION = f"""# How well the strategies learn
 
-All strategies on two tasks, tuned alike, and the robust rules under attack. The page is made by
+All strategies on two tasks, tuned alike. The page is made by
 
 ```sh
 HANSA_DATA=/data python benchmarks/learning.py
@@ -278,8 +189,8 @@ HANSA_DATA=/data python benchmarks/learning.py
 
 What is compared, and with which settings, stands in [benchmarks/learning_plan.py](../benchmarks/learning_plan.py). It
 was fixed before the runs of this page, but for one change of the tuning, told below. The span of the rates, the rounds
-and the first target follow from a few runs of FedAvg with seed 1; the rate under attack was looked at in single runs of
-some rules with seed 11.
+and the first target follow from a few runs of FedAvg with seed 1. [robustness.md](robustness.md) has the robust
+rules under attack.
 
 - **Tuning.** Each strategy has six trials: three learning rates by two values of a knob of its own, or six rates of
   the same span where it has none. Their seed is 1. The two that ended best are run again, and that of them goes
@@ -296,8 +207,9 @@ some rules with seed 11.
   those that did.
 - **Asynchronous** strategies have as many answers a round as the others on MNIST, of 20 phones at work; how long that
   takes tells `benchmarks/asynchronous.py`. Four hospitals are too few to evaluate while some are at work.
-- **FedBN** needs a model with BatchNorm, and is beside FedAvg of that model. In 40 rounds a client takes part four
-  times in the mean: that is how often it has trained the norms that it is evaluated with.
+- **FedBN** needs a model with BatchNorm, and is beside FedAvg of that model. On MNIST a client takes part four times in
+  40 rounds, in the mean: that is how often it has trained the norms that it is evaluated with. Hospitals, all in each
+  round and with patients of different kinds, are what it was made for.
 """
 PICTURE = """
 ![accuracy over the rounds, of FedAvg and the best strategies, with bands](pictures/learning.svg)
@@ -310,15 +222,4 @@ OWN_TITLE = """### Models of the clients' own
 
 Metric, on the clients' own test data: `{own}`, or `{private}` where a part of the model is private.
 FedAvg's common model has {other} % on the same data.
-"""
-ATTACKED = f"""## Under attack
-
-20 clients of MNIST, all in each round, 10 local steps at rate 0.3, {{rounds}} rounds, without tuning; 4 of the clients
-attack. A cell is the accuracy in percent on the coordinator's test data, the mean over the seeds; a run
-that diverged counts as 0.
-
-- ✗: more than {POINTS:.0f} points below the same rule without an attack.
-- In brackets: an attack of which the rule's paper neither proves nor measures that the rule withstands it.
-- backdoor: the share of the pictures that the trigger of `{BACKDOOR}` turns into its class; accuracy does not show it.
-- `{PLAIN}` is the plain mean, with equal weights, as all rules have them.
 """

@@ -1,22 +1,19 @@
-"""What learning.py compares: tasks, strategies, how each is tuned, and robust rules under attack.
+"""What learning.py compares: tasks, strategies, and how each is tuned.
 
 A strategy of one's own is one `Entry` more, and needs nothing else.
 """
 
 from __future__ import annotations
 
-import itertools
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+
+from kept_runs import line
 
 RATES, FINE = (0.06, 0.2, 0.6), (0.06, 0.1, 0.2, 0.3, 0.4, 0.6)
 """Learning rates: three beside two values of a strategy's own knob, or six of the same span where it has none."""
 TUNED, SEEDS = 1, (11, 13, 15)
-"""The seed of the trials, and those of the tables; each also has a split of the data of its own.
-
-With 12 and 14 the attackers would include the root client of FLTrust.
-"""
+"""The seed of the trials, and those of the tables; each also has a split of the data of its own."""
 OWN, PRIVATE, COMMON = "own", "private", "common"
 
 
@@ -56,6 +53,11 @@ class Bed:
     targets: Mapping[str, float]
     entries: tuple[Entry, ...]
 
+    @property
+    def short(self) -> str:
+        """What comes first in its name."""
+        return self.name.partition(",")[0]
+
     def run(self, entry: Entry, choice: str, seed: int, every: int) -> str:
         """Return the overrides of one run, as a shell takes them; it is evaluated every so many rounds."""
         return line(
@@ -83,11 +85,6 @@ EVERY = {"fine_tuning": 10}
 """Rounds between evaluations, where these cost more than the rounds; the others have 2."""
 
 
-def line(words: str) -> str:
-    """Write overrides with single blanks, quoted as a shell needs them."""
-    return " ".join(shlex.quote(word) if set(word) & set("'*[]{}") else word for word in words.split())
-
-
 BUFFERED = "cohort=asynchronous cohort.size=20 cohort.buffer=10 evaluation.to=cohort"
 """As many answers a round as the others have, of twice as many at work."""
 ENTRIES = (
@@ -105,6 +102,7 @@ ENTRIES = (
     Entry(strategy="fedyogi", knob=("strategy.lr=0.01", "strategy.lr=0.03"), promise=True),
     Entry(strategy="qfedavg", knob=("strategy.q=0.1", "strategy.q=1.0"), more="strategy.lipschitz={inverse}"),
     Entry(strategy="term", knob=("strategy.t=0.1", "strategy.t=1.0")),
+    Entry(strategy="afl", knob=("strategy.gamma=0.01", "strategy.gamma=0.1")),
     Entry(strategy="fedbuff", more=f"devices=phones {BUFFERED}"),
     Entry(strategy="fedasync", knob=("strategy.lr=0.6", "strategy.lr=1.0"), more=f"devices=phones {BUFFERED}"),
     Entry(strategy="median"),
@@ -138,6 +136,7 @@ ENTRIES = (
     ),
     Entry(strategy="fedbn", more="private=[norms]", model=PRIVATE, promise=True),
 )
+NORMED = tuple(one for one in ENTRIES if one.strategy in ("fedavg", "fedbn"))
 NONE: tuple[str, ...] = ()
 FOUR = {
     "krum": {"knob": NONE, "more": "strategy.rule.byzantine=0"},
@@ -168,7 +167,7 @@ BEDS: tuple[Bed, ...] = (
         rounds=40,
         metrics={COMMON: "server_accuracy", PRIVATE: "accuracy", OWN: "personal_accuracy"},
         targets={COMMON: 0.9, OWN: 0.95},
-        entries=tuple(one for one in ENTRIES if one.strategy in ("fedavg", "fedbn")),
+        entries=NORMED,
     ),
     Bed(
         name="heart_disease, four hospitals",
@@ -178,69 +177,12 @@ BEDS: tuple[Bed, ...] = (
         targets={COMMON: 0.75, OWN: 0.75},
         entries=tuple(replace(one, **FOUR.get(one.strategy, {})) for one in ENTRIES if BUFFERED not in one.more),  # type: ignore[arg-type]
     ),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """A rule under attack, and the ``claimed`` attacks: those that its paper proves or measures that it withstands."""
-
-    name: str
-    words: str
-    claimed: tuple[str, ...] = ()
-
-
-ATTACKS = {
-    "sign_flip": "attack=sign_flip attack.scale=5",
-    "noise": "attack=noise",
-    "label_flip": "attack=label_flip",
-    "alie": "attack=alie",
-    "inner_product": "attack=inner_product attack.epsilon=0.5",
-    "inner_product, long": "attack=inner_product attack.epsilon=5",
-    "min_max": "attack=min_max",
-    "replacement": "attack=replacement",
-}
-BACKDOOR, PLAIN = "replacement", "fedavg"
-CRUDE = ("sign_flip", "noise", "label_flip")
-LATER = ("alie", "inner_product", "inner_product, long")
-RULES = (
-    Rule(name=PLAIN, words="strategy=fedavg strategy.weighting=uniform"),
-    Rule(
-        name="fedavg, norm_bounding",
-        words="strategy=fedavg strategy.weighting=uniform pipeline=norm_bounding",
-        claimed=(BACKDOOR,),
+    Bed(
+        name="heart_disease with BatchNorm, four hospitals",
+        words="task=./benchmarks/learning_task.py:NormedHearts federation=inline client.batch_size=16",
+        rounds=30,
+        metrics={COMMON: "accuracy", PRIVATE: "accuracy", OWN: "personal_accuracy"},
+        targets={COMMON: 0.75, OWN: 0.75},
+        entries=NORMED,
     ),
-    Rule(name="median", words="strategy=median", claimed=CRUDE),
-    Rule(name="trimmed_mean", words="strategy=trimmed_mean", claimed=CRUDE),
-    Rule(name="krum", words="strategy=krum strategy.rule.byzantine=4", claimed=("sign_flip", "noise")),
-    Rule(name="multi_krum", words="strategy=multi_krum strategy.rule.byzantine=4", claimed=("sign_flip", "noise")),
-    Rule(name="bulyan", words="strategy=bulyan strategy.rule.byzantine=4", claimed=("sign_flip", "noise")),
-    Rule(name="geometric_median", words="strategy=geometric_median", claimed=CRUDE),
-    Rule(name="rfa", words="strategy=rfa", claimed=CRUDE),
-    Rule(name="centred_clipping", words="strategy=centred_clipping", claimed=CRUDE + LATER),
-    Rule(name="bucketing", words="strategy=bucketing", claimed=CRUDE + LATER),
-    Rule(name="median_of_means", words="strategy=median_of_means strategy.groups=15", claimed=CRUDE),
-    Rule(name="fltrust", words="strategy=fltrust task.root=100", claimed=("sign_flip", "label_flip", BACKDOOR)),
 )
-MANY = "task=./benchmarks/learning_task.py:Kept federation=inline clients=20 client.steps=10 client.lr=0.3"
-SPLITS = {"IID": "partition=iid"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Siege:
-    """Every rule under every attack, and without one, which is the attack of the empty name."""
-
-    rounds: int = 12
-    rules: tuple[Rule, ...] = RULES
-    splits: tuple[str, ...] = tuple(SPLITS)
-
-    def runs(self, rule: Rule, split: str, attack: str = "") -> list[str]:
-        """Return a rule's runs, one a seed."""
-        words = f"{MANY} {SPLITS[split]} {rule.words} {ATTACKS.get(attack, '')}"
-        words = f"{words} rounds={self.rounds} evaluation.every={self.rounds}"
-        return [line(f"{words} seed={seed} task.split={seed}") for seed in SEEDS]
-
-    def all(self) -> list[str]:
-        """Return all runs."""
-        cases = itertools.product(self.rules, self.splits, ("", *ATTACKS))
-        return [words for case in cases for words in self.runs(*case)]

@@ -1,7 +1,8 @@
-"""The task of learning.py: MNIST, of which each client keeps a share for testing, and the coordinator has a little."""
+"""The tasks of learning.py and robustness.py: MNIST, of which each client keeps a share for testing, and BatchNorm."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,10 +12,12 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from hansa.fedtasks import Data
+from hansa.fedtasks.heart_disease import FEATURES, HeartDisease
 from hansa.fedtasks.mnist import Mnist
 from hansa.fedtasks.names import names
 from hansa.fedtasks.partition import stratify, stream
 from hansa.fedtasks.partitions import share_out
+from hansa.fedtasks.standardise import Standardise
 
 ROOT = "root"
 
@@ -57,3 +60,17 @@ class Normed(Kept):
     def model(self):
         first = (nn.Flatten(), nn.Linear(784, 200), nn.BatchNorm1d(200), nn.ReLU())
         return nn.Sequential(*first, nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 10))
+
+
+class NormedHearts(HeartDisease):
+    """heart_disease with BatchNorm in its hidden layer."""
+
+    def model(self):
+        layers = {
+            "standardise": Standardise(FEATURES),
+            "hidden": nn.Linear(FEATURES, 16),
+            "norm": nn.BatchNorm1d(16),
+            "relu": nn.ReLU(),
+            "logit": nn.Linear(16, 1),
+        }
+        return nn.Sequential(OrderedDict(layers))
