@@ -401,3 +401,14 @@ def test_poisoned_data_is_the_attackers_alone_and_test_data_stays():
 def test_real_clients_do_not_attack():
     with pytest.raises(WrongValue, match=r"attack: these clients are real, and none .*: leave attack=none\."):
         demand_none(compose(["attack=alie"])[0])
+
+
+def test_attackers_are_named_and_whom_the_strategy_trusts_is_none_of_them(tmp_path, capsys):
+    who = set()
+    for seed in range(12):
+        words = ["strategy=fltrust", "strategy.root=cleveland", "attack=sign_flip", "attack.share=0.3", f"seed={seed}"]
+        with prepare(*compose([*words, f"run_dir={tmp_path}/{seed}", "federation=inline"])):
+            pass
+        (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("attack="))
+        who.add(line.removeprefix("attack=sign_flip: 1 of 4 clients: "))
+    assert who == {"hungary", "switzerland", "va_long_beach"}

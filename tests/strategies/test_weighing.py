@@ -120,6 +120,13 @@ def test_fednova_refuses_what_is_not_plain_sgd():
         FedNova().endpoints(Problem(parameters=2, cohort=COHORT, training=frozenset({"corrects"})))
 
 
+def test_afl_refuses_rounds_that_ask_some_of_the_clients():
+    problem = Problem(parameters=2, cohort=COHORT, names=("a", "b"))
+    assert Afl().endpoints(problem).keys() == {"train.agnostic"}
+    with pytest.raises(CompositionError, match="a round asks 2 of 3: set cohort=everyone, or choose term"):
+        Afl().endpoints(replace(problem, names=("a", "b", "c")))
+
+
 @pytest.mark.parametrize("q", [0.0, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("level", [0.0, 1.5])
 def test_qfedavg_is_the_algorithm_of_the_paper(q, level):

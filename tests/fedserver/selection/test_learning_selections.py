@@ -103,6 +103,14 @@ def test_only_those_near_the_best_are_exploited_in_proportion_to_utility():
     assert min(count[name] for name in ("c00", "c01", "c03")) > 100
 
 
+def test_who_told_of_no_examples_is_not_drawn_again():
+    """Its loss is 0, but it was never counted, so that its bonus for being stale would grow."""
+    seen = {"c00": Seen(loss=0.0, examples=0.0)} | {name: Seen(round=90, loss=0.1, examples=9.0) for name in NAMES[1:]}
+    for _round in range(100, 140):
+        names, _, _ = drawn(Oort(explore=0.0, least=0.0, ask=False), drawing(size=3, round=_round, seen=seen))
+        assert len(names) == 3 and "c00" not in names
+
+
 def test_a_query_that_nobody_answers_leaves_the_drawn():
     flow = Oort().draw(None, drawing(size=2))
     asked = next(flow).to
