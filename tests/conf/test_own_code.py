@@ -61,7 +61,7 @@ def last(out: str) -> dict[str, object]:
 
 
 def test_two_files_may_each_have_a_class_of_the_same_name(hansa):
-    for name, lr in (("one", 1.0), ("two", 0.0)):
+    for name, lr in (("one", 1.0), ("two", 0.5)):
         Path(f"{name}.py").write_text(RULE.format(name="MyRule", lr=lr))
     code, out, err = hansa("-m", "rounds=1", "strategy=./one.py:MyRule,./two.py:MyRule")
     assert code == 0, err
@@ -104,7 +104,7 @@ def test_a_sweep_may_be_asked_for_anywhere_in_the_line(hansa, words):
 
 
 def test_a_class_may_have_the_name_of_a_choice_that_ships(hansa):
-    Path("mine.py").write_text(RULE.format(name="median", lr=0.0))
+    Path("mine.py").write_text(RULE.format(name="median", lr=0.5))
     code, out, err = hansa("rounds=1", "strategy=./mine.py:median", "strategy.weighting=uniform")
     assert code == 0, err
     assert last(out)["strategy"] == "median_2"
