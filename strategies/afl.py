@@ -73,9 +73,10 @@ class Afl:
     The paper adds gamma F_i and projects onto the simplex, for which one place must know all weights; the exponentiated
     step stays on it by itself. Client i keeps s_i, 0 at first, and with F the mixture's loss in the last round
 
-        e_i = exp(s_i),    lambda_i = e_i / sum_j e_j,    s_i <- s_i + gamma (F_i(x) - F).
+        e_i = exp(s_i),    lambda_i = e_i / sum_j e_j
+        s_i <- s_i + gamma (F_i(x) - F),    cut to [-12, 4].
 
-    F is the same for all and cancels; it keeps s_i in [LOW, HIGH], which hardly cuts. gamma = 0 is FedAvg with equal
+    F is the same for all and cancels; it keeps s_i small, so that little is cut. gamma = 0 is FedAvg with equal
     weights. The mixture is of all clients, so that all must be asked in each round; one that does not answer keeps its
     weight. The model is the last one, not the paper's mean over rounds. Buffers move by the mean of d_i.
     """
