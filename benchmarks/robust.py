@@ -7,6 +7,11 @@
     median 0.27, trimmed mean 0.31, Krum 0.59, Multi-Krum 0.66, Bulyan 1.04, centred clipping 0.30
     squared distances in float64 0.61; geometric median 0.29 a pass, 1.15 for four
     21 MB beside the rows at most; numpy's own median takes 1.5 for all columns, by a tenth of them
+
+2 cores of an AMD EPYC with AVX-512, the same day:
+
+    median 0.12, trimmed mean 0.15, Krum 0.30, Multi-Krum 0.37, Bulyan 0.56, centred clipping 0.18
+    squared distances in float64 0.30; geometric median 0.18 a pass, 0.69 for four; 23 MB; numpy's own median 1.1
 """
 
 from __future__ import annotations
