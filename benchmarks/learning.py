@@ -5,7 +5,7 @@
 
 learning_plan.py says what is compared and how it is tuned, and kept_runs.py how runs are carried out and kept.
 
-2 cores of an AMD EPYC, 2026-11-29: what stands in docs/learning.md, in 27 minutes.
+2 cores of an AMD EPYC, 2026-11-29: what stands in docs/learning.md, in about 25 minutes.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 kept_runs.py says how runs are carried out and kept.
 
-2 cores of an AMD EPYC, 2026-11-29: what stands in docs/robustness.md, in about an hour beside other work.
+2 cores of an AMD EPYC, 2026-11-29: what stands in docs/robustness.md, in an hour and a half beside other work.
 """
 
 from __future__ import annotations

@@ -73,7 +73,6 @@ class Site:
             end = self.endpoints[call.endpoint]
             if call.fitted is not None:
                 self.work.fit(call.fitted)
-            self._demand_examples(call, (client,))
             start = end.work.start(self.work, self.work.layout.size("shared"), (client,))
             before = {name: committed[name][None] if name in committed else value for name, value in start.items()}
             rows_BD, after = self._run(end, call, client, before, ctx)
@@ -110,13 +109,12 @@ class Site:
         with stage(call.endpoint):
             if call.fitted is not None:
                 self.work.fit(call.fitted)
-            self._demand_examples(call, names)
             start = end.work.start(self.work, self.work.layout.size("shared"), names)
             before = {
                 state: np.stack([mine.get(state, value_B[i]) for i, mine in enumerate(committed)])
                 for state, value_B in start.items()
             }
-            rows_BD, after = end.run(self.work, call.payload, before, names, ctx)
+            rows_BD, after = self._work(end, call, names, before, ctx)
             wire_BD, after = end.encode(rows_BD, after, names, ctx)
         replies = []
         for i, name in enumerate(names):
@@ -127,14 +125,6 @@ class Site:
             replies.append(Reply.to(call, name, self.digest, row=wire_BD[i], staged=moved))
         return replies
 
-    def _demand_examples(self, call: Call, names: Names) -> None:
-        """Refuse to train on nothing where clients weigh the same: an update of 0 would count as one that agrees."""
-        if not trains(call.endpoint) or WEIGHT.name in self.endpoints[call.endpoint].pipeline.row.slices:
-            return
-        with stage("training"):
-            if not all(len(self.work.data(name).train) for name in names):
-                raise NoExamples
-
     def _committed(self, call: Call, client: str) -> dict[str, Array]:
         with stage("client state"):
             return settle(self.states, call.run, client, call.counted)
@@ -144,14 +134,24 @@ class Site:
     ) -> tuple[Array, dict[str, Array]]:
         """Do the work, or reuse what this round's earlier request kept of it."""
         if not end.keep:
-            return end.run(self.work, call.payload, before, (client,), ctx)
+            return self._work(end, call, (client,), before, ctx)
         slot = kept_slot(self.endpoints, call.endpoint)
         kept = self.states.read(call.run, client, slot)
         if kept is None or kept.tag[0] != call.round:
-            rows_BD, after = end.run(self.work, call.payload, before, (client,), ctx)
+            rows_BD, after = self._work(end, call, (client,), before, ctx)
             kept = Version(call.tag, {"row": rows_BD, **after})
             self.states.write(call.run, client, slot, kept)
         return kept.states["row"], {name: value for name, value in kept.states.items() if name != "row"}
+
+    def _work(
+        self, end: Endpoint, call: Call, names: Names, before: Mapping[str, Array], ctx: Context
+    ) -> tuple[Array, dict[str, Array]]:
+        """Do the work; training on nothing is refused where clients weigh the same, for 0 would count as an answer."""
+        if trains(call.endpoint) and WEIGHT.name not in end.pipeline.row.slices:
+            with stage("training"):
+                if not all(len(self.work.data(name).train) for name in names):
+                    raise NoExamples
+        return end.run(self.work, call.payload, before, names, ctx)
 
 
 def kept_slot(endpoints: Mapping[str, Endpoint], name: str) -> str:
