@@ -14,11 +14,12 @@ import traceback
 import types
 import typing
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from hansa.conf.errors import CannotLoad, ConfigError, UnknownSetting, WrongValue
-from hansa.fedclient.errors import OWN
+from hansa.conf.parts import SITE_OPTIONS
+from hansa.fedclient.outside import OWN
 
 BUILT_IN = (
     "hansa.fedclient.Local",
@@ -168,6 +169,20 @@ def fields(component: type) -> dict[str, Any]:
     return {field.name: _default(field) for field in dataclasses.fields(component) if field.init}
 
 
+def site_options(target: str) -> frozenset[str]:
+    """Return the options of a component that are each place's own: all of type Path, and those in its ``site``."""
+    if target in BUILT_IN:
+        return frozenset(SITE_OPTIONS.get(target, ()))
+    component = resolve(target)
+    hints, known = typing.get_type_hints(component), fields(component)
+    return frozenset(getattr(component, "site", ())) | {name for name in known if _holds_paths(hints[name])}
+
+
+def _holds_paths(hint: Any) -> bool:
+    inner = any(_holds_paths(part) for part in typing.get_args(hint))
+    return inner or (isinstance(hint, type) and issubclass(hint, PurePath))
+
+
 def build(where: str, values: Mapping[str, Any], **given: Any) -> Any:
     """Make the component that ``values["_target_"]`` names, from checked values, and components that stand in its
     fields; ``where`` is its place in the configuration. Raises UnknownSetting, WrongValue, CannotLoad."""
@@ -204,6 +219,8 @@ def _checked(where: str, value: Any, hint: Any) -> Any:
         if value not in typing.get_args(hint):
             raise WrongValue(f"{where}={value!r}: it is one of {', '.join(map(str, typing.get_args(hint)))}.")
         return value
+    if Path in kinds and isinstance(value, str):
+        return Path(value)
     if not kinds <= plain:
         return value
     if isinstance(value, float) and not math.isfinite(value):
@@ -265,4 +282,15 @@ def _told(error: BaseException, path: Path | None = None) -> str:
     return f"{f'line {lines[-1]}: ' if lines else ''}{type(error).__name__}: {text}"
 
 
-__all__ = ["ConfigError", "allow", "build", "fields", "file_hash", "installed", "is_file", "load", "resolve"]
+__all__ = [
+    "ConfigError",
+    "allow",
+    "build",
+    "fields",
+    "file_hash",
+    "installed",
+    "is_file",
+    "load",
+    "resolve",
+    "site_options",
+]

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hansa.conf.components import GIVEN, PARTS, allow, fields, installed, is_file, resolve
 from hansa.conf.errors import ConfigError, UnknownSetting, WrongValue
-from hansa.conf.parts import GROUPS
+from hansa.conf.parts import GROUPS, shipped
 from hansa.conf.schema import RunSettings
 
 ConfigStore.instance().store(name="schema", node=RunSettings)
@@ -69,7 +69,7 @@ def _registered(group: str, value: str) -> str:
     """Put a component into Hydra's store under a name that Hydra's grammar allows, and return that name."""
     if is_file(value):
         component, target = allow(group, value), value
-    elif group == "strategy" and value in installed() and not _shipped(group, value):
+    elif group == "strategy" and value in installed() and value not in shipped(group):
         target = installed()[value].value
         component = resolve(target)
     else:
@@ -83,13 +83,9 @@ def _registered(group: str, value: str) -> str:
 def _free(group: str, name: str, target: str) -> str:
     """Return the name, or name_2, ..., that no other target of the group has: two files may have a class MyRule."""
     for tried in itertools.chain([name], (f"{name}_{i}" for i in itertools.count(2))):
-        if not _shipped(group, tried) and _names.setdefault((group, tried), target) == target:
+        if tried not in shipped(group) and _names.setdefault((group, tried), target) == target:
             return tried
     raise AssertionError("names never end")
-
-
-def _shipped(group: str, name: str) -> bool:
-    return files("hansa.conf").joinpath(group, f"{name}.yaml").is_file()
 
 
 def explain(error: Exception, words: Sequence[str]) -> ConfigError:

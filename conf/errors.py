@@ -3,6 +3,7 @@
 ConfigError
 ├── UnknownSetting   an override of something that does not exist; names what is nearest
 ├── WrongValue       a value that a setting cannot have
+│   └── NotTaken     a setting that came with a run, and that no place takes from it
 ├── CannotLoad       a task or strategy of one's own that is missing, does not import, or lacks a part
 └── RunsFailed       runs of a sweep that ended with an error; the others are done
 """
@@ -20,6 +21,12 @@ class UnknownSetting(ConfigError):
 
 class WrongValue(ConfigError):
     """A value that a setting cannot have."""
+
+
+class NotTaken(WrongValue):
+    """A setting that came with a run, and that no place takes from it. The text quotes nothing but what came."""
+
+    public = True
 
 
 class CannotLoad(ConfigError):

@@ -42,6 +42,8 @@ task.data_dir=, client.device=, strategy=./mine.py:MyRule (a strategy file of wh
 node.NAME=, which a Flower ClientApp reads in its node_config."""
 
 OWN = ("home", "certificate", "idle_after", "once_after", "log", "insecure", "address", "client", "task")
+TASK = "task."
+"""How settings begin that the task has; which of them are a place's own is known where the task is."""
 FLAGS = ("--yes", "--once", "--request")
 
 Settings = Mapping[str, str]
@@ -96,7 +98,7 @@ def _own(given: Settings) -> list[str]:
     own = [f"{name}={_absolute(name, value)}" for name, value in given.items() if name not in OWN]
     for word in own:
         name = word.partition("=")[0]
-        if name not in SITE and not name.startswith(NODE) and not is_file(word):
+        if name not in SITE and not name.startswith((NODE, TASK)) and not is_file(word):
             raise UnknownSetting(
                 f"setting {name!r} is none of a place's own: nearest is {nearest(name, [*OWN, *SITE])}."
             )
@@ -104,7 +106,9 @@ def _own(given: Settings) -> list[str]:
 
 
 def _absolute(name: str, value: str) -> str:
-    return str(Path(value).absolute()) if name == "task.data_dir" and value else value
+    """Return a place's data by its whole path: where a word of the task is no file or folder here, it is no path."""
+    is_path = name == "task.data_dir" or (name.startswith(TASK) and Path(value).exists())
+    return str(Path(value).absolute()) if is_path and value else value
 
 
 def _merged(before: Sequence[str], own: Sequence[str]) -> list[str]:

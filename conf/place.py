@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from hansa.conf.components import PARTS, allow, is_file
 from hansa.conf.compose import compose
-from hansa.conf.wire import words
+from hansa.conf.digest import places
+from hansa.conf.wire import check_places, words
 
 if TYPE_CHECKING:
     from hansa.conf.run import Run
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 @functools.lru_cache(1)
 def settings(wire: str, site: str) -> tuple[DictConfig, dict[str, str]]:
     """Return the configuration of a run, and which component was chosen of each group; raises ConfigError."""
-    return compose(words(wire, site))
+    config, choices = compose(words(wire, site))
+    check_places(wire, site, places(config))
+    return config, choices
 
 
 @functools.lru_cache(1)

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,13 @@ import torch
 from omegaconf import DictConfig
 
 from hansa.conf.carry import coordinator_key, new_run_id, runner
-from hansa.conf.components import is_file
 from hansa.conf.compose import compose, own_code
+from hansa.conf.digest import places
 from hansa.conf.errors import WrongValue
 from hansa.conf.parts import SITE
 from hansa.conf.run import Run, assemble
 from hansa.conf.virtual import demand_none
-from hansa.conf.wire import sent
+from hansa.conf.wire import check_places, is_code, sets
 from hansa.conf.words import truth
 from hansa.fedlink.authority import DAY
 from hansa.fedlink.certificates import MOST, day, read_peer
@@ -35,6 +35,7 @@ from hansa.fedlink.files import replace
 from hansa.fedlink.folder import ServerFolder
 from hansa.fedlink.invitation import TaskFile, split_address
 from hansa.fedlink.memory import keep_chunks
+from hansa.fedlink.messages import Settings, fingerprints
 from hansa.fedlink.protocol import Desk
 from hansa.fedlink.protocol.effects import Notice
 from hansa.fedlink.server import Server
@@ -133,7 +134,7 @@ def deploy(asked: Asked) -> Iterator[Runner]:
     demand_none(config)
     run = assemble(config, choices)
     run_id = new_run_id()
-    with _listening(asked, _desk(run_id, asked.words)) as server:
+    with _listening(asked, _desk(run_id, asked.words, places(config), run.job.settings)) as server:
         yield _runner(asked, config, run, run_id, server)
 
 
@@ -229,12 +230,13 @@ def _task(folder: ServerFolder | None, words: Sequence[str]) -> list[str]:
     return [f"task={path}:{task.class_name}"]
 
 
-def _desk(run_id: str, words: Sequence[str]) -> Desk:
+def _desk(run_id: str, words: Sequence[str], own: Collection[str], settings: Settings) -> Desk:
     """Return a desk that tells clients the run's settings: none of a place's own, and files without their folders."""
-    told = [word for word in words if word.partition("=")[0] not in SITE]
-    told = [f"{w.partition('=')[0]}={w.rpartition('/')[2]}" if is_file(w) and "/" in w else w for w in told]
+    told = [word for word in words if not any(sets(word, name) for name in SITE | set(own))]
+    told = [f"{w.partition('=')[0]}={w.rpartition('/')[2]}" if is_code(w) and "/" in w else w for w in told]
     version = importlib.metadata.version("hansa")
-    return Desk(software=f"hansa {version}", run=run_id, settings=tuple(sent(shlex.join(told))))
+    check_places(shlex.join(told), "", own)
+    return Desk(software=f"hansa {version}", run=run_id, settings=tuple(told), fields=fingerprints(settings))
 
 
 def _answers(run: Run) -> dict[str, int]:

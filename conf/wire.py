@@ -1,17 +1,25 @@
-"""Settings that come over the wire, and what a place adds: it runs only code that it has itself."""
+"""Settings that come over the wire, and what a place adds: it runs only code that it has itself.
+
+A coordinator may choose among what ships with Hansa, or is installed, by its name; it may set plain values. A name is
+compared word for word before Hydra sees it, for Hydra takes a name for a path, and a path may lead anywhere.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
+from collections.abc import Collection
 
-from hansa.conf.components import PARTS, is_file
+from hansa.conf.components import PARTS, installed, is_file
 from hansa.conf.compose import own_code
-from hansa.conf.errors import ConfigError, WrongValue
-from hansa.conf.parts import SITE
+from hansa.conf.errors import NotTaken, WrongValue
+from hansa.conf.parts import GROUPS, SITE, shipped
+from hansa.conf.schema import RunSettings
 
 PLAIN = re.compile(r"[a-z_]+(\.[a-z_]+)*=[^$]*")
 """A setting and its value, without deletions, additions or interpolations, which could read this place's secrets."""
+KNOWN = frozenset(field.name for field in dataclasses.fields(RunSettings))
 
 
 def words(wire: str, site: str) -> list[str]:
@@ -20,40 +28,65 @@ def words(wire: str, site: str) -> list[str]:
     What is a place's own (paths, the device) counts only from ``site``; so does code: where the run names a file, the
     place names its own copy, as in ``task=/path/mine.py:MyTask``. Raises ConfigError.
     """
-    ours = _split(site)
-    for word in ours:
-        if _key(word) not in SITE and not is_file(word):
-            raise WrongValue(
-                f"{word!r} is not a place's own setting: it sets {', '.join(sorted(SITE))}, or names a file."
-            )
-    code = {_key(word) for word in ours if is_file(word)}
+    try:
+        ours = shlex.split(site)
+    except ValueError as error:
+        raise WrongValue(f"the place's settings {site!r} cannot be read ({error}): close every quote.") from None
+    code = {_key(word) for word in ours if is_code(word)}
     theirs = [word for word in sent(wire) if _key(word) not in SITE | code]
     for word in theirs:
-        if _key(word) in PARTS and is_file(word):
-            raise ConfigError(
+        if is_code(word):
+            raise NotTaken(
                 f"the run uses {word}, a file: approve your own copy by {_key(word)}=PATH:CLASS as site setting."
             )
-    return [*theirs, *own_code(ours)]
+    return own_code([*theirs, *ours])
 
 
 def sent(wire: str) -> list[str]:
-    """Return the words of a run that may come over the wire; raises WrongValue for any other."""
-    words = _split(wire)
+    """Return the words of a run that may come over the wire; raises NotTaken for any other."""
+    try:
+        words = shlex.split(wire)
+    except ValueError as error:
+        raise NotTaken(f"the settings {wire!r} cannot be read ({error}): close every quote.") from None
     for word in words:
-        if "{" in word and any(f"{own}.".startswith(f"{_key(word)}.") for own in SITE):
-            raise WrongValue(
-                f"{word!r} came with the run: it could set what is this place's own; send single settings."
+        if not PLAIN.fullmatch(word) or "_target_" in word or _key(word).partition(".")[0] not in KNOWN:
+            raise NotTaken(f"{word!r} came with the run: only plain settings, name=value, may come over the wire.")
+        if (group := _key(word)) in GROUPS and not (is_code(word) or word.partition("=")[2] in choices(group)):
+            raise NotTaken(
+                f"{word!r} came with the run: {group} is chosen by the name of what ships with Hansa or is installed; "
+                "send other settings one by one."
             )
-        if not PLAIN.fullmatch(word) or word.startswith("hydra") or "_target_" in word:
-            raise WrongValue(f"{word!r} came with the run: only plain settings, name=value, may come over the wire.")
     return words
 
 
-def _split(line: str) -> list[str]:
-    try:
-        return shlex.split(line)
-    except ValueError as error:
-        raise WrongValue(f"the settings {line!r} cannot be read ({error}): close every quote.") from None
+def choices(group: str) -> Collection[str]:
+    """Return the names by which a run may choose of a group."""
+    return [*shipped(group), *installed()] if group == "strategy" else shipped(group)
+
+
+def check_places(wire: str, site: str, own: Collection[str]) -> None:
+    """Refuse a run's word for what is this place's own, and a word of the place for anything else.
+
+    ``own`` are the settings of the chosen components that are each place's own, beside those of SITE.
+    """
+    for word in sent(wire):
+        if found := [name for name in own if sets(word, name) or ("{" in word and name.startswith(f"{_key(word)}."))]:
+            raise NotTaken(f"{word!r} came with the run: {found[0]} is each place's own: set it there as site setting.")
+    for word in shlex.split(site):
+        if _key(word) not in SITE | set(own) and not is_code(word):
+            raise WrongValue(
+                f"{word!r} is not a place's own setting: it sets {', '.join(sorted(SITE | set(own)))}, or names a file."
+            )
+
+
+def sets(word: str, name: str) -> bool:
+    """Whether a word sets a setting, or what lies in it."""
+    return f"{_key(word)}.".startswith(f"{name}.")
+
+
+def is_code(word: str) -> bool:
+    """Whether a word chooses a component in a file of one's own."""
+    return _key(word) in PARTS and is_file(word)
 
 
 def _key(word: str) -> str:

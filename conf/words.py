@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 
 from hansa.conf.components import is_file
 from hansa.conf.errors import CannotLoad, UnknownSetting, WrongValue
+from hansa.conf.parts import shipped
 from hansa.fedlink.files import read
 from hansa.fedlink.invitation import LARGEST_TASK, TaskFile
 
@@ -60,10 +60,8 @@ def invited_task(target: str) -> str | TaskFile:
     if is_file(target):
         path, _, name = target.rpartition(":")
         return _task_file(Path(path), name)
-    there = [file.name.removesuffix(".yaml") for file in files("hansa.conf").joinpath("task").iterdir()]
-    there = sorted(name for name in there if not name.startswith("_"))
-    if target not in there:
-        raise UnknownSetting(f"task={target} does not exist: nearest is task={nearest(target, there)}.")
+    if target not in shipped("task"):
+        raise UnknownSetting(f"task={target} does not exist: nearest is task={nearest(target, shipped('task'))}.")
     return target
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hansa.fedclient.outside import reason
 from hansa.fedclient.place import Place
 from hansa.fedclient.spool import Spool
 from hansa.fedclient.workshop import WorkerDied, Workshop
@@ -43,7 +44,8 @@ class Agent:
     idle_after: float = 30.0
     once: float | None = None
     backoff: Backoff = field(default_factory=Backoff)
-    _run: list[str] = field(default_factory=list)
+    _run: Sequence[str] = ()
+    _fields: Sequence[str] = ()
     _line: Line | None = None
     _welcome: bool = False
     """Whether the coordinator has welcomed this device on the present connection."""
@@ -129,7 +131,7 @@ class Agent:
                 case do.Forget() | do.CancelWork():
                     self._drop(effect)
                 case do.Welcomed():
-                    self._welcome, self._run = True, list(effect.settings)
+                    self._welcome, self._run, self._fields = True, effect.settings, effect.fields
                     self.tell(f"connected to {self.place.address} ({effect.software}), run {effect.run}")
                 case do.Notice():
                     self.tell(effect.text)
@@ -146,24 +148,25 @@ class Agent:
             else:
                 self._spool.store(effect.request_id, effect.offset, effect.data)
         except (OSError, LinkError) as error:
-            self._carry_out(self._client.refuse(effect.request_id, f"the device cannot store it: {error}"))
+            self.tell(f"{_what(effect.request_id)} cannot be stored: {error}")
+            self._carry_out(self._client.refuse(effect.request_id, f"the device cannot store it: {reason(error)}"))
 
     async def _work(self, effect: do.RunWork) -> None:
         start, request_id = self.clock(), effect.request_id
         try:
             folder = self._spool.order(request_id, effect.head)
             self._working = request_id
-            failure = await self._shop.work(self.place.order(folder, self._run))
+            failure = await self._shop.work(self.place.order(folder, self._run, self._fields))
             answer = self._spool.answer(request_id)
         except (OSError, LinkError, WorkerDied) as error:
             self.tell(f"{_what(request_id)} failed: {error}")
-            self._carry_out(self._client.refuse(request_id, str(error)))
+            self._carry_out(self._client.refuse(request_id, reason(error)))
             self._spool.drop(request_id)
             return
         finally:
             self._working, self._busy = "", self.clock()
         done = f"is done in {self.clock() - start:.2f} s, {answer.size} B to send"
-        self.tell(f"{_what(request_id)} {f'failed, and the coordinator is told: {failure}' if failure else done}")
+        self.tell(f"{_what(request_id)} {f'failed: {failure}' if failure else done}")
         self._carry_out(self._client.answered(request_id, answer))
 
     async def _upload(self, effect: do.UploadFrom) -> None:

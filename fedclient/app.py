@@ -2,12 +2,14 @@
 
 The run's settings come as the run config ``hansa``. A node's own settings stand in its node config: ``hansa-client``
 (the client's name; or Flower's ``partition-id``, the place of a name among the task's clients), ``state-dir`` (where
-the client's state survives a restart) and ``hansa-site`` (settings such as ``task.data_dir=/data``).
+the client's state survives a restart), ``hansa-site`` (settings such as ``task.data_dir=/data``) and
+``hansa-share-errors=true`` (errors' texts go to the coordinator, and not only into the node's log).
 """
 
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +20,11 @@ from flwr.clientapp import ClientApp
 
 from hansa.conf import place
 from hansa.conf.digest import digest, learning_settings
-from hansa.fedclient.errors import SettingsError
-from hansa.fedclient.greeting import greeting
+from hansa.fedclient.errors import SettingsError, StageFailed, stage
+from hansa.fedclient.greeting import failure_of, greeting
 from hansa.fedclient.state import DiskStates, States, Version
-from hansa.fedlink.flower import read_call, read_tree, reply_message, write_tree
+from hansa.fedlink.flower import error_reply, read_call, read_tree, reply_message, write_tree
+from hansa.fedlink.messages import Call, Failure, Reply
 
 
 class HansaApp(ClientApp):
@@ -31,18 +34,37 @@ class HansaApp(ClientApp):
     """
 
     def __call__(self, message: Message, context: Context) -> Message:
-        call, words = read_call(message), (_wire(context), str(context.node_config.get("hansa-site", "")))
-        if "hansa-client" in context.node_config:
-            settings = learning_settings(place.settings(*words)[0])
-            greeted = greeting(call, str(context.node_config["hansa-client"]), settings, digest(settings))
-            if greeted is not None:
-                return reply_message(greeted, message)
-        run = place.run(*words)
-        site = run.site(_states(context), secrets.token_bytes(32))
-        return reply_message(site.answer(call, _name(context, run.work.task.clients)), message)
+        try:
+            with stage("configuration"):
+                call, words = read_call(message), (_wire(context), str(context.node_config.get("hansa-site", "")))
+                if (greeted := _greeting(call, words, context)) is not None:
+                    return reply_message(greeted, message)
+                run = place.run(*words)
+                site = run.site(_states(context), secrets.token_bytes(32))
+                client = _name(context, run.work.task.clients)
+        except StageFailed as error:  # Flower would send all of its text
+            return error_reply(message, str(_told(error, context)))
+        try:
+            reply = site.work_on(call, client)
+        except StageFailed as error:
+            reply = Reply.to(call, client, call.digest, failure=_told(error, context))
+        return reply_message(reply, message)
 
 
 app = HansaApp()
+
+
+def _greeting(call: Call, words: tuple[str, str], context: Context) -> Reply | None:
+    if "hansa-client" not in context.node_config:
+        return None
+    settings = learning_settings(place.settings(*words)[0])
+    return greeting(call, str(context.node_config["hansa-client"]), settings, digest(settings))
+
+
+def _told(error: StageFailed, context: Context) -> Failure:
+    """Write an error into the node's log, and return what of it the coordinator gets."""
+    print(f"hansa: {failure_of(error, share=True)}", file=sys.stderr, flush=True)
+    return failure_of(error, context.node_config.get("hansa-share-errors") is True)
 
 
 def _wire(context: Context) -> str:

@@ -1,27 +1,29 @@
 """What can go wrong at a client.
 
 ClientError
-├── SettingsError   settings of local training that cannot be followed
-├── StateLost       a client's state that should be here and is not
-├── NoExamples      a client that is to train and has nothing to train on
-├── UnsteadyModel   a model whose steps change in a way that only Python knows of
-├── NotApproved     a task that nobody approved at this place, or not in this form
-└── StageFailed     work that raised an error; says in which stage, and of what type
+├── SettingsError        settings of local training that cannot be followed
+├── StateLost            a client's state that should be here and is not
+│   └── StateUnreadable  its file is here and cannot be read
+├── NoExamples           a client that is to train and has nothing to train on
+├── UnsteadyModel        a model whose steps change in a way that only Python knows of
+├── NotApproved          work that was not approved at this place, or not in this form
+└── StageFailed          work that raised an error; says in which stage, and of what type
 """
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import ClassVar
 
-OWN = "hansa_local_"
-"""How the names of modules begin that come from a person's own files."""
+from hansa.fedclient.outside import LONGEST_KIND, outside, own_line, text_of
 
 
 class ClientError(Exception):
     """The root: every message says what, where, and the remedy."""
+
+    public: ClassVar[bool] = False
+    """Whether its text may leave a device, as ``fedclient.outside`` says."""
 
 
 class SettingsError(ClientError):
@@ -31,9 +33,19 @@ class SettingsError(ClientError):
 class StateLost(ClientError):
     """A client was counted with a state that is no longer here."""
 
+    public = True
+
+
+class StateUnreadable(StateLost):
+    """The file of a client's state cannot be read; the text names it."""
+
+    public = False
+
 
 class NoExamples(ClientError):
     """A client that is to train and has nothing to train on: its update of 0 would count as one that agrees."""
+
+    public = True
 
     def __init__(self) -> None:
         super().__init__("no training examples: give it data, or leave it out of the federation")
@@ -44,24 +56,19 @@ class UnsteadyModel(ClientError):
 
 
 class NotApproved(ClientError):
-    """A task that nobody approved at this place, or not in this form; nothing of it runs."""
+    """Work that was not approved at this place, or not in this form; nothing of it runs."""
+
+    public = True
 
 
 class StageFailed(ClientError):
-    """Work that raised an error in a stage."""
+    """Work that raised an error in a stage; ``outside`` is what of it may leave a device."""
 
     def __init__(self, stage: str, error: Exception) -> None:
-        lines = str(error).strip().splitlines()
-        super().__init__(f"{lines[0] if lines else 'no message'}{_own_line(error)}")
-        self.stage, self.kind = stage, type(error).__name__
-
-
-def _own_line(error: Exception) -> str:
-    """Say at which line of a person's own file an error arose; Hansa's own errors say all that is needed."""
-    frames = [f for f, _ in traceback.walk_tb(error.__traceback__) if f.f_globals.get("__name__", "").startswith(OWN)]
-    if not frames or any(base.__module__.startswith("hansa.") for base in type(error).__mro__):
-        return ""
-    return f" ({Path(frames[-1].f_code.co_filename).name}, line {frames[-1].f_lineno})"
+        hansas = any(base.__module__.startswith("hansa.") for base in type(error).__mro__)  # they say all themselves
+        line = "" if hansas else own_line(error)
+        super().__init__(f"{text_of(error)}{f' ({line})' if line else ''}")
+        self.stage, self.kind, self.outside = stage, type(error).__name__[:LONGEST_KIND], outside(error)
 
 
 @contextmanager

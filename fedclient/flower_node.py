@@ -18,6 +18,7 @@ from flwr.clientapp import ClientApp
 
 from hansa.fedclient.approval import check
 from hansa.fedclient.errors import NotApproved, StageFailed, stage
+from hansa.fedclient.greeting import failure_of
 from hansa.fedclient.spool import lay
 from hansa.fedlink.files import make_folder
 from hansa.fedlink.flower import error_reply, from_bytes, read_state, state_bytes, to_bytes
@@ -28,7 +29,7 @@ Load: TypeAlias = Callable[[Path], ModuleType]
 
 
 def answer(raw: bytes, order: Order, load: Load) -> tuple[bytes, str]:
-    """Answer a message, and say what went wrong in the app, which the answer tells as Flower's own error.
+    """Answer a message, and say what went wrong in the app; the answer tells as Flower's own error what may leave.
 
     ``load`` imports a file. Raises MalformedMessage.
     """
@@ -39,9 +40,10 @@ def answer(raw: bytes, order: Order, load: Load) -> tuple[bytes, str]:
             app = _app(load, **order["task"])
         with stage(message.metadata.message_type):
             return to_bytes(_answer(app, message, order)), ""
-    except StageFailed as failed:
-        told = f"{failed.stage}: {failed.kind}: {failed}"
-        return to_bytes(error_reply(message, told)), told
+    except StageFailed as error:
+        share = order.get("limits", {}).get("share_errors", False)
+        failure = failure_of(error, share)
+        return to_bytes(error_reply(message, str(failure))), str(failure_of(error, share=True))
 
 
 def _answer(app: ClientApp, message: Message, order: Order) -> Message:

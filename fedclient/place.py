@@ -109,13 +109,14 @@ class Place:
             key = read(self.home / "client.key", LARGEST)
         return Trust(address=self.address, client=self.client, ca=ca, chain=chain, key=key)
 
-    def order(self, folder: Path, run: Sequence[str]) -> dict[str, Any]:
-        """Return the worker's order for a request that lies in a folder, under a run's settings."""
+    def order(self, folder: Path, run: Sequence[str], fields: Sequence[str]) -> dict[str, Any]:
+        """Return the worker's order for a request that lies in a folder, under a run's settings and fields."""
         own = [] if "name" in self.task else [f"task={self.task['file']}:{self.task['class']}"]
         node = [word.removeprefix(NODE) for word in self.settings if word.startswith(NODE)]
         return {
             "folder": str(folder),
             "run": list(run),
+            "fields": list(fields),
             "place": [*own, *(word for word in self.settings if not word.startswith(NODE))],
             "node": node,
             "client": self.client,

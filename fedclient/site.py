@@ -10,10 +10,10 @@ from urllib.parse import quote
 import numpy as np
 
 from hansa.fedclient.errors import NoExamples, StageFailed, stage
-from hansa.fedclient.greeting import greeting
+from hansa.fedclient.greeting import failure_of, greeting
 from hansa.fedclient.state import KEPT, STAGED, States, Version, settle
 from hansa.fedclient.torch_work import TorchWork
-from hansa.fedlink.messages import SETTLE, Call, Failure, Reply, Settings
+from hansa.fedlink.messages import SETTLE, Call, Reply, Settings
 from hansa.strategies import WEIGHT, Context, Endpoint
 from hansa.strategies.pipeline import Names
 from hansa.strategies.strategy import keeper, trains
@@ -49,12 +49,11 @@ class Site:
     own: bytes
 
     def answer(self, call: Call, client: str) -> Reply:
-        """Answer one call to one client."""
+        """Answer one call to one simulated client: its errors are told as they are."""
         try:
             return self.work_on(call, client)
-        except StageFailed as failed:
-            failure = Failure(stage=failed.stage, kind=failed.kind, text=str(failed))
-            return Reply.to(call, client, self.digest, failure=failure)
+        except StageFailed as error:
+            return Reply.to(call, client, self.digest, failure=failure_of(error, share=True))
 
     def work_on(self, call: Call, client: str) -> Reply:
         """Answer one call to one client; raises StageFailed."""

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from hansa.fedclient.errors import StateLost
+from hansa.fedclient.errors import StateLost, StateUnreadable
 from hansa.fedlink.messages import Tag
 from hansa.strategies.types import Array
 
@@ -93,7 +93,9 @@ class DiskStates:
             arrays = load_file(path)
             round, request = arrays.pop("hansa.tag").tolist()
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-            raise StateLost(f"state file {path} cannot be read ({error}): restore it, or start a new run.") from None
+            raise StateUnreadable(
+                f"state file {path} cannot be read ({error}): restore it, or start a new run."
+            ) from None
         return Version((round, request), arrays)
 
     def write(self, run: str, client: str, slot: str, version: Version | None) -> None:

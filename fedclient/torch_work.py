@@ -50,7 +50,7 @@ def traits(task: Task, settings: Local, model: nn.Module) -> frozenset[str]:
 class TorchWork:
     """Implements ``strategies.Trainer`` for the clients whose data this place can read.
 
-    ``private_patterns`` name the tensors that each client keeps to itself, in place of the task's.
+    ``private_patterns`` name tensors that each client keeps to itself, beside those that the task names.
     """
 
     task: Task

@@ -17,25 +17,28 @@ import shlex
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from hansa.conf import place
+from hansa.conf.bounds import check as check_run
 from hansa.conf.components import load
 from hansa.conf.digest import digest, learning_settings
 from hansa.fedclient.approval import check
 from hansa.fedclient.errors import NotApproved, StageFailed, stage
-from hansa.fedclient.greeting import greeting
+from hansa.fedclient.greeting import failure_of, greeting
 from hansa.fedclient.spool import lay
 from hansa.fedclient.state import DiskStates
 from hansa.fedlink.memory import keep_all
-from hansa.fedlink.messages import Call, Failure, Reply
+from hansa.fedlink.messages import Call, Reply
 from hansa.fedlink.packing import FLOWER, Body, pack_reply, read_call
 
 Order: TypeAlias = Mapping[str, Any]
-"""folder, run (the run's words), place and node (the device's words), client, state (a folder), task (the approved)."""
+"""folder, run and fields (the run's words), place and node (the device's words), client, state (a folder), task (the
+approved), limits (the owner's)."""
 Buffer: TypeAlias = mmap.mmap | bytes
 AT_ONCE = 2**20
 OWN_KEY = secrets.token_bytes(32)
@@ -69,9 +72,9 @@ def carry_out(order: Order) -> str:
         head = (folder / "head").read_bytes()
         if head == FLOWER:
             return _flowers(folder, body, order)
-        reply = _hansas(head, body, order)
+        reply, told = _hansas(head, body, order)
     _write(folder, *pack_reply(reply))
-    return str(reply.failure or "")
+    return told
 
 
 def _flowers(folder: Path, body: Buffer, order: Order) -> str:
@@ -82,13 +85,15 @@ def _flowers(folder: Path, body: Buffer, order: Order) -> str:
     return failure
 
 
-def _hansas(head: bytes, body: Buffer, order: Order) -> Reply:
-    call = read_call(head, memoryview(body))
+def _hansas(head: bytes, body: Buffer, order: Order) -> tuple[Reply, str]:
+    call = replace(read_call(head, memoryview(body)), fields=order.get("fields", ()))
     try:
-        return _answer(call, order)
-    except StageFailed as failed:
-        failure = Failure(stage=failed.stage, kind=failed.kind, text=str(failed))
-        return Reply.to(call, order["client"], call.digest, failure=failure)
+        reply = _answer(call, order)
+        return reply, str(reply.failure or "")
+    except StageFailed as error:
+        share = order.get("limits", {}).get("share_errors", False)
+        reply = Reply.to(call, order["client"], call.digest, failure=failure_of(error, share))
+        return reply, str(failure_of(error, share=True))
 
 
 def _answer(call: Call, order: Order) -> Reply:
@@ -104,8 +109,10 @@ def _answer(call: Call, order: Order) -> Reply:
         settings = learning_settings(config)
         if (greeted := greeting(call, order["client"], settings, digest(settings))) is not None:
             return greeted
-        site = place.run(*words).site(DiskStates(Path(order["state"])), OWN_KEY)
-    return site.answer(call, order["client"])
+        run = place.run(*words)
+        check_run(order.get("limits", {}), run)
+        site = run.site(DiskStates(Path(order["state"])), OWN_KEY)
+    return site.work_on(call, order["client"])
 
 
 def _write(folder: Path, head: bytes, body: Body) -> None:

@@ -18,6 +18,8 @@ QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 class WorkerDied(Exception):
     """The process ended before it had answered; the text says how."""
 
+    public = True
+
 
 @dataclass(eq=False)
 class Workshop:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -24,7 +23,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from google.protobuf.message import DecodeError
 
 from hansa.fedlink.errors import MalformedMessage
-from hansa.fedlink.messages import Call, Failure, Reply, Tag
+from hansa.fedlink.messages import Call, Failure, Reply, Tag, shown
 from hansa.strategies.types import Array, Tree
 
 RAW = "hansa.raw"
@@ -47,6 +46,7 @@ def _call_message(call: Call, node: int, seconds: float | None, shared: dict[int
         "request": call.request,
         "digest": call.digest,
         "counted": list(call.counted or ()),
+        "fields": list(call.fields),
     }
     if id(call.payload) not in shared:
         shared[id(call.payload)] = _arrays(call.payload)
@@ -68,6 +68,7 @@ def read_call(message: Message) -> Call:
         counted=_counted(head),
         payload=_tree(content, "payload"),
         fitted=_single(content, "fitted"),
+        fields=_words(head, "fields") if "fields" in head else (),
     )
 
 
@@ -83,8 +84,8 @@ def reply_message(reply: Reply, to: Message) -> Message:
     }
     if reply.failure is not None:
         head |= {"stage": reply.failure.stage, "kind": reply.failure.kind, "text": reply.failure.text}
-    if reply.settings is not None:
-        head["settings"] = json.dumps(dict(reply.settings))
+    if reply.differs is not None:
+        head["differs"] = list(reply.differs)
     content = RecordDict({"hansa": _head(head)})
     if isinstance(reply.row, np.ndarray):
         content["row"] = _arrays({"row": reply.row})
@@ -107,7 +108,7 @@ def read_reply(message: Message) -> Reply:
         staged=_get(head, "staged", bool),
         row=_single(content, "row"),
         failure=failure,
-        settings=_settings(head),
+        differs=shown(_words(head, "differs")) if "differs" in head else None,
     )
 
 
@@ -230,14 +231,11 @@ def _line(text: str, most: int = 80) -> str:
     return line if len(line) <= most else f"{line[:most]}..."
 
 
-def _settings(head: ConfigRecord) -> dict[str, str] | None:
-    if "settings" not in head:
-        return None
-    try:
-        return {str(name): str(value) for name, value in dict(json.loads(_get(head, "settings", str))).items()}
-    except (ValueError, TypeError, RecursionError) as error:
-        told = _line(str(error))
-        raise MalformedMessage(f"the message's settings cannot be read ({told}): install the same hansa.") from None
+def _words(head: ConfigRecord, field: str) -> tuple[str, ...]:
+    words = _get(head, field, list)
+    if any(type(word) is not str for word in words):
+        raise MalformedMessage(f"the message's {field} are no words: install the same hansa.")
+    return tuple(words)
 
 
 def _arrays(tree: Tree) -> ArrayRecord:

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hansa/fedlink/link.proto\x12\rhansa.link.v1\"\xd7\x02\n\x0b\x43lientFrame\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.hansa.link.v1.HelloH\x00\x12#\n\x04want\x18\x02 \x01(\x0b\x32\x13.hansa.link.v1.WantH\x00\x12#\n\x04have\x18\x03 \x01(\x0b\x32\x13.hansa.link.v1.HaveH\x00\x12\'\n\x06refuse\x18\x04 \x01(\x0b\x32\x15.hansa.link.v1.RefuseH\x00\x12%\n\x05\x63hunk\x18\x05 \x01(\x0b\x32\x14.hansa.link.v1.ChunkH\x00\x12%\n\x05offer\x18\x06 \x01(\x0b\x32\x14.hansa.link.v1.OfferH\x00\x12-\n\theartbeat\x18\x07 \x01(\x0b\x32\x18.hansa.link.v1.HeartbeatH\x00\x12)\n\x07goodbye\x18\x08 \x01(\x0b\x32\x16.hansa.link.v1.GoodbyeH\x00\x42\x06\n\x04kind\"\x82\x03\n\x0bServerFrame\x12)\n\x07welcome\x18\x01 \x01(\x0b\x32\x16.hansa.link.v1.WelcomeH\x00\x12#\n\x04work\x18\x02 \x01(\x0b\x32\x13.hansa.link.v1.WorkH\x00\x12\'\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x15.hansa.link.v1.CancelH\x00\x12#\n\x04send\x18\x04 \x01(\x0b\x32\x13.hansa.link.v1.SendH\x00\x12%\n\x05\x63hunk\x18\x05 \x01(\x0b\x32\x14.hansa.link.v1.ChunkH\x00\x12#\n\x04\x64one\x18\x06 \x01(\x0b\x32\x13.hansa.link.v1.DoneH\x00\x12-\n\theartbeat\x18\x07 \x01(\x0b\x32\x18.hansa.link.v1.HeartbeatH\x00\x12)\n\x07goodbye\x18\x08 \x01(\x0b\x32\x16.hansa.link.v1.GoodbyeH\x00\x12\'\n\x06\x62undle\x18\t \x01(\x0b\x32\x15.hansa.link.v1.BundleH\x00\x42\x06\n\x04kind\"`\n\x05Hello\x12\x10\n\x08versions\x18\x01 \x03(\r\x12\x10\n\x08software\x18\x02 \x01(\t\x12\x10\n\x08\x63lock_ms\x18\x03 \x01(\x03\x12\x13\n\x0b\x63hunk_bytes\x18\x04 \x01(\r\x12\x0c\n\x04held\x18\x05 \x03(\t\"\xa1\x01\n\x07Welcome\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x10\n\x08software\x18\x02 \x01(\t\x12\x10\n\x08\x63lock_ms\x18\x03 \x01(\x03\x12\x14\n\x0cheartbeat_ms\x18\x04 \x01(\r\x12\x13\n\x0b\x63hunk_bytes\x18\x05 \x01(\r\x12\x15\n\ropen_requests\x18\x06 \x01(\r\x12\x1f\n\x03run\x18\x07 \x01(\x0b\x32\x12.hansa.link.v1.Run\"#\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08settings\x18\x02 \x03(\t\"\\\n\x04Work\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04head\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\x12\x14\n\x0c\x61nswer_limit\x18\x05 \x01(\x04\"*\n\x04Want\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"9\n\x05\x43hunk\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x1a\n\x04Have\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"*\n\x06Refuse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"G\n\x05Offer\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04head\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\"*\n\x04Send\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"(\n\x04\x44one\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04gone\x18\x02 \x01(\x08\",\n\x06\x43\x61ncel\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x0b\n\tHeartbeat\":\n\x07Goodbye\x12!\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x13.hansa.link.v1.Code\x12\x0c\n\x04text\x18\x02 \x01(\t\"9\n\x06\x42undle\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0b\n\x03key\x18\x03 \x01(\x0c\"6\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x17\n\x0fsigning_request\x18\x02 \x01(\x0c\"*\n\nEnrolReply\x12\r\n\x05\x63hain\x18\x01 \x03(\x0c\x12\r\n\x05roots\x18\x02 \x03(\x0c\"\'\n\x0cRenewRequest\x12\x17\n\x0fsigning_request\x18\x01 \x01(\x0c\"*\n\nRenewReply\x12\r\n\x05\x63hain\x18\x01 \x03(\x0c\x12\r\n\x05roots\x18\x02 \x03(\x0c*\x84\x01\n\x04\x43ode\x12\x14\n\x10\x43ODE_UNSPECIFIED\x10\x00\x12\x0c\n\x08REPLACED\x10\x01\x12\x0b\n\x07REVOKED\x10\x02\x12\x0b\n\x07VERSION\x10\x03\x12\x0c\n\x08SHUTDOWN\x10\x04\x12\t\n\x05\x43LOCK\x10\x05\x12\x0b\n\x07REFUSED\x10\x06\x12\x0c\n\x08PROTOCOL\x10\x07\x12\n\n\x06SILENT\x10\x08\x32\xcf\x01\n\x04Link\x12\x45\n\x07Session\x12\x1a.hansa.link.v1.ClientFrame\x1a\x1a.hansa.link.v1.ServerFrame(\x01\x30\x01\x12?\n\x05\x45nrol\x12\x1b.hansa.link.v1.EnrolRequest\x1a\x19.hansa.link.v1.EnrolReply\x12?\n\x05Renew\x12\x1b.hansa.link.v1.RenewRequest\x1a\x19.hansa.link.v1.RenewReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18hansa/fedlink/link.proto\x12\rhansa.link.v1\"\xd7\x02\n\x0b\x43lientFrame\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.hansa.link.v1.HelloH\x00\x12#\n\x04want\x18\x02 \x01(\x0b\x32\x13.hansa.link.v1.WantH\x00\x12#\n\x04have\x18\x03 \x01(\x0b\x32\x13.hansa.link.v1.HaveH\x00\x12\'\n\x06refuse\x18\x04 \x01(\x0b\x32\x15.hansa.link.v1.RefuseH\x00\x12%\n\x05\x63hunk\x18\x05 \x01(\x0b\x32\x14.hansa.link.v1.ChunkH\x00\x12%\n\x05offer\x18\x06 \x01(\x0b\x32\x14.hansa.link.v1.OfferH\x00\x12-\n\theartbeat\x18\x07 \x01(\x0b\x32\x18.hansa.link.v1.HeartbeatH\x00\x12)\n\x07goodbye\x18\x08 \x01(\x0b\x32\x16.hansa.link.v1.GoodbyeH\x00\x42\x06\n\x04kind\"\x82\x03\n\x0bServerFrame\x12)\n\x07welcome\x18\x01 \x01(\x0b\x32\x16.hansa.link.v1.WelcomeH\x00\x12#\n\x04work\x18\x02 \x01(\x0b\x32\x13.hansa.link.v1.WorkH\x00\x12\'\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x15.hansa.link.v1.CancelH\x00\x12#\n\x04send\x18\x04 \x01(\x0b\x32\x13.hansa.link.v1.SendH\x00\x12%\n\x05\x63hunk\x18\x05 \x01(\x0b\x32\x14.hansa.link.v1.ChunkH\x00\x12#\n\x04\x64one\x18\x06 \x01(\x0b\x32\x13.hansa.link.v1.DoneH\x00\x12-\n\theartbeat\x18\x07 \x01(\x0b\x32\x18.hansa.link.v1.HeartbeatH\x00\x12)\n\x07goodbye\x18\x08 \x01(\x0b\x32\x16.hansa.link.v1.GoodbyeH\x00\x12\'\n\x06\x62undle\x18\t \x01(\x0b\x32\x15.hansa.link.v1.BundleH\x00\x42\x06\n\x04kind\"`\n\x05Hello\x12\x10\n\x08versions\x18\x01 \x03(\r\x12\x10\n\x08software\x18\x02 \x01(\t\x12\x10\n\x08\x63lock_ms\x18\x03 \x01(\x03\x12\x13\n\x0b\x63hunk_bytes\x18\x04 \x01(\r\x12\x0c\n\x04held\x18\x05 \x03(\t\"\xa1\x01\n\x07Welcome\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x10\n\x08software\x18\x02 \x01(\t\x12\x10\n\x08\x63lock_ms\x18\x03 \x01(\x03\x12\x14\n\x0cheartbeat_ms\x18\x04 \x01(\r\x12\x13\n\x0b\x63hunk_bytes\x18\x05 \x01(\r\x12\x15\n\ropen_requests\x18\x06 \x01(\r\x12\x1f\n\x03run\x18\x07 \x01(\x0b\x32\x12.hansa.link.v1.Run\"3\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08settings\x18\x02 \x03(\t\x12\x0e\n\x06\x66ields\x18\x03 \x03(\t\"\\\n\x04Work\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04head\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\x12\x14\n\x0c\x61nswer_limit\x18\x05 \x01(\x04\"*\n\x04Want\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"9\n\x05\x43hunk\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x1a\n\x04Have\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"*\n\x06Refuse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"G\n\x05Offer\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04head\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\"*\n\x04Send\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"(\n\x04\x44one\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04gone\x18\x02 \x01(\x08\",\n\x06\x43\x61ncel\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x0b\n\tHeartbeat\":\n\x07Goodbye\x12!\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x13.hansa.link.v1.Code\x12\x0c\n\x04text\x18\x02 \x01(\t\"9\n\x06\x42undle\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x0b\n\x03key\x18\x03 \x01(\x0c\"6\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x17\n\x0fsigning_request\x18\x02 \x01(\x0c\"*\n\nEnrolReply\x12\r\n\x05\x63hain\x18\x01 \x03(\x0c\x12\r\n\x05roots\x18\x02 \x03(\x0c\"\'\n\x0cRenewRequest\x12\x17\n\x0fsigning_request\x18\x01 \x01(\x0c\"*\n\nRenewReply\x12\r\n\x05\x63hain\x18\x01 \x03(\x0c\x12\r\n\x05roots\x18\x02 \x03(\x0c*\x84\x01\n\x04\x43ode\x12\x14\n\x10\x43ODE_UNSPECIFIED\x10\x00\x12\x0c\n\x08REPLACED\x10\x01\x12\x0b\n\x07REVOKED\x10\x02\x12\x0b\n\x07VERSION\x10\x03\x12\x0c\n\x08SHUTDOWN\x10\x04\x12\t\n\x05\x43LOCK\x10\x05\x12\x0b\n\x07REFUSED\x10\x06\x12\x0c\n\x08PROTOCOL\x10\x07\x12\n\n\x06SILENT\x10\x08\x32\xcf\x01\n\x04Link\x12\x45\n\x07Session\x12\x1a.hansa.link.v1.ClientFrame\x1a\x1a.hansa.link.v1.ServerFrame(\x01\x30\x01\x12?\n\x05\x45nrol\x12\x1b.hansa.link.v1.EnrolRequest\x1a\x19.hansa.link.v1.EnrolReply\x12?\n\x05Renew\x12\x1b.hansa.link.v1.RenewRequest\x1a\x19.hansa.link.v1.RenewReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hansa.fedlink.link_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CODE']._serialized_start=1869
-  _globals['_CODE']._serialized_end=2001
+  _globals['_CODE']._serialized_start=1885
+  _globals['_CODE']._serialized_end=2017
   _globals['_CLIENTFRAME']._serialized_start=44
   _globals['_CLIENTFRAME']._serialized_end=387
   _globals['_SERVERFRAME']._serialized_start=390
@@ -42,39 +42,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WELCOME']._serialized_start=877
   _globals['_WELCOME']._serialized_end=1038
   _globals['_RUN']._serialized_start=1040
-  _globals['_RUN']._serialized_end=1075
-  _globals['_WORK']._serialized_start=1077
-  _globals['_WORK']._serialized_end=1169
-  _globals['_WANT']._serialized_start=1171
-  _globals['_WANT']._serialized_end=1213
-  _globals['_CHUNK']._serialized_start=1215
-  _globals['_CHUNK']._serialized_end=1272
-  _globals['_HAVE']._serialized_start=1274
-  _globals['_HAVE']._serialized_end=1300
-  _globals['_REFUSE']._serialized_start=1302
-  _globals['_REFUSE']._serialized_end=1344
-  _globals['_OFFER']._serialized_start=1346
-  _globals['_OFFER']._serialized_end=1417
-  _globals['_SEND']._serialized_start=1419
-  _globals['_SEND']._serialized_end=1461
-  _globals['_DONE']._serialized_start=1463
-  _globals['_DONE']._serialized_end=1503
-  _globals['_CANCEL']._serialized_start=1505
-  _globals['_CANCEL']._serialized_end=1549
-  _globals['_HEARTBEAT']._serialized_start=1551
-  _globals['_HEARTBEAT']._serialized_end=1562
-  _globals['_GOODBYE']._serialized_start=1564
-  _globals['_GOODBYE']._serialized_end=1622
-  _globals['_BUNDLE']._serialized_start=1624
-  _globals['_BUNDLE']._serialized_end=1681
-  _globals['_ENROLREQUEST']._serialized_start=1683
-  _globals['_ENROLREQUEST']._serialized_end=1737
-  _globals['_ENROLREPLY']._serialized_start=1739
-  _globals['_ENROLREPLY']._serialized_end=1781
-  _globals['_RENEWREQUEST']._serialized_start=1783
-  _globals['_RENEWREQUEST']._serialized_end=1822
-  _globals['_RENEWREPLY']._serialized_start=1824
-  _globals['_RENEWREPLY']._serialized_end=1866
-  _globals['_LINK']._serialized_start=2004
-  _globals['_LINK']._serialized_end=2211
+  _globals['_RUN']._serialized_end=1091
+  _globals['_WORK']._serialized_start=1093
+  _globals['_WORK']._serialized_end=1185
+  _globals['_WANT']._serialized_start=1187
+  _globals['_WANT']._serialized_end=1229
+  _globals['_CHUNK']._serialized_start=1231
+  _globals['_CHUNK']._serialized_end=1288
+  _globals['_HAVE']._serialized_start=1290
+  _globals['_HAVE']._serialized_end=1316
+  _globals['_REFUSE']._serialized_start=1318
+  _globals['_REFUSE']._serialized_end=1360
+  _globals['_OFFER']._serialized_start=1362
+  _globals['_OFFER']._serialized_end=1433
+  _globals['_SEND']._serialized_start=1435
+  _globals['_SEND']._serialized_end=1477
+  _globals['_DONE']._serialized_start=1479
+  _globals['_DONE']._serialized_end=1519
+  _globals['_CANCEL']._serialized_start=1521
+  _globals['_CANCEL']._serialized_end=1565
+  _globals['_HEARTBEAT']._serialized_start=1567
+  _globals['_HEARTBEAT']._serialized_end=1578
+  _globals['_GOODBYE']._serialized_start=1580
+  _globals['_GOODBYE']._serialized_end=1638
+  _globals['_BUNDLE']._serialized_start=1640
+  _globals['_BUNDLE']._serialized_end=1697
+  _globals['_ENROLREQUEST']._serialized_start=1699
+  _globals['_ENROLREQUEST']._serialized_end=1753
+  _globals['_ENROLREPLY']._serialized_start=1755
+  _globals['_ENROLREPLY']._serialized_end=1797
+  _globals['_RENEWREQUEST']._serialized_start=1799
+  _globals['_RENEWREQUEST']._serialized_end=1838
+  _globals['_RENEWREPLY']._serialized_start=1840
+  _globals['_RENEWREPLY']._serialized_end=1882
+  _globals['_LINK']._serialized_start=2020
+  _globals['_LINK']._serialized_end=2227
 # @@protoc_insertion_point(module_scope)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
+from hansa.fedlink.protocol.limits import one_line
 from hansa.strategies.types import Array, Row, Tree
 
 Tag: TypeAlias = tuple[int, int]
@@ -20,11 +22,37 @@ SETTLE = "query.settle"
 
 Settings: TypeAlias = Mapping[str, str]
 """The fields of the learning part of a configuration, as text, with the hashes of its files."""
+MOST_DIFFERS = 20
+"""Names of fields that a client tells where its configuration differs."""
+LONGEST_NAME = 100
+
+
+def fingerprints(settings: Settings) -> tuple[str, ...]:
+    """Return a word ``NAME=HEX`` for each field, from which its value cannot be read.
+
+    >>> fingerprints({"seed": "1"})
+    ('seed=6b86b273ff34fce1',)
+    """
+    return tuple(f"{name}={hashlib.sha256(value.encode()).hexdigest()[:16]}" for name, value in settings.items())
+
+
+def differing(settings: Settings, fields: Sequence[str]) -> tuple[str, ...]:
+    """Return the names that differ from those of another place's fingerprints; none where it told no fingerprints."""
+    odd = set(fingerprints(settings)) ^ set(fields) if fields else set[str]()
+    return tuple(sorted({word.rpartition("=")[0] for word in odd})[:MOST_DIFFERS])
+
+
+def shown(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of fields that a peer told, as many and as long as may be shown."""
+    return tuple(one_line(name, LONGEST_NAME) for name in names[:MOST_DIFFERS])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A request to one client. ``counted`` is the last request that staged a state at this client and counted it."""
+    """A request to one client. ``counted`` is the last request that staged a state at this client and counted it.
+
+    ``fields`` are the fingerprints of the coordinator's learning settings, where they are told.
+    """
 
     endpoint: str
     run: str
@@ -34,6 +62,7 @@ class Call:
     counted: Tag | None = None
     payload: Tree = field(default_factory=dict)
     fitted: Array | None = None
+    fields: Sequence[str] = ()
 
     @property
     def tag(self) -> Tag:
@@ -98,8 +127,8 @@ class Reply:
     row: Row | None = None
     failure: Failure | None = None
     staged: bool = False
-    settings: Settings | None = None
-    """The client's own learning settings, sent where its digest differs from the call's."""
+    differs: tuple[str, ...] | None = None
+    """Where its digest differs from the call's: the names of the fields that do, as far as it knows the call's."""
 
     @classmethod
     def to(
@@ -111,7 +140,7 @@ class Reply:
         row: Row | None = None,
         failure: Failure | None = None,
         staged: bool = False,
-        settings: Settings | None = None,
+        differs: tuple[str, ...] | None = None,
     ) -> Reply:
         """Answer a call."""
         return cls(
@@ -124,7 +153,7 @@ class Reply:
             row=row,
             failure=failure,
             staged=staged,
-            settings=settings,
+            differs=differs,
         )
 
     @property

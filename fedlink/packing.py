@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hansa.fedlink.errors import MalformedMessage
-from hansa.fedlink.messages import Call, Failure, Reply
+from hansa.fedlink.messages import Call, Failure, Reply, shown
 from hansa.strategies.types import Array, Row
 
 VERSION = 1
@@ -44,7 +44,7 @@ REPLY: Mapping[str, tuple[type, ...]] = {
     "digest": (str,),
     "staged": (bool,),
     "failure": (list, type(None)),
-    "settings": (dict, type(None)),
+    "differs": (list, type(None)),
     "row": (list, type(None)),
 }
 
@@ -116,7 +116,7 @@ def pack_reply(reply: Reply) -> tuple[bytes, Body]:
         "digest": reply.digest,
         "staged": reply.staged,
         "failure": None if failure is None else [failure.stage, failure.kind, failure.text],
-        "settings": None if reply.settings is None else dict(reply.settings),
+        "differs": reply.differs,
         "row": None if row is None else _kind("row", row),
     }
     return _write(head), Body(() if row is None else (row,))
@@ -128,9 +128,11 @@ def read_reply(head: bytes, size: int, row: Callable[[np.dtype[Any], int], Row])
     Raises MalformedMessage.
     """
     fields = _read(head, REPLY)
-    kind, settings, failure = fields["row"], fields["settings"], fields["failure"]
+    kind, differs, failure = fields["row"], fields["differs"], fields["failure"]
     if failure is not None and not (len(failure) == 3 and all(type(part) is str for part in failure)):
         raise _odd("failure")
+    if differs is not None and not all(type(name) is str for name in differs):
+        raise _odd("differs")
     dtype, shape = (np.dtype(np.float32), (0,)) if kind is None else _typed(kind)
     if math.prod(shape) * dtype.itemsize != size or len(shape) != 1:
         raise MalformedMessage(f"a row of {shape} {dtype} has {size} bytes: it was cut or forged.")
@@ -143,7 +145,7 @@ def read_reply(head: bytes, size: int, row: Callable[[np.dtype[Any], int], Row])
         digest=fields["digest"],
         staged=fields["staged"],
         failure=None if failure is None else Failure(stage=failure[0], kind=failure[1], text=failure[2]),
-        settings=None if settings is None else {str(name): str(value) for name, value in settings.items()},
+        differs=None if differs is None else shown(differs),
         row=None if kind is None else row(dtype, shape[0]),
     )
 

@@ -15,12 +15,11 @@ import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from hansa.conf import place
 from hansa.conf.carry import coordinator_key, runner
-from hansa.conf.compose import compose
 from hansa.conf.run import assemble
 from hansa.conf.virtual import demand_none
-from hansa.conf.wire import words
-from hansa.fedlink.messages import HELLO, Call
+from hansa.fedlink.messages import HELLO, Call, fingerprints
 from hansa.fedserver.grid import GridFederation
 from hansa.fedserver.watch import Lines
 
@@ -31,14 +30,16 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Wait for enough clients, carry the run out, and print its summary as the last line."""
     torch.set_num_threads(1)
-    config, choices = compose(words(str(context.run_config["hansa"]), os.environ.get("HANSA_SITE", "")))
+    config, choices = place.settings(str(context.run_config["hansa"]), os.environ.get("HANSA_SITE", ""))
     demand_none(config)
     run = assemble(config, choices)
     job = run.job
     run_id = f"superlink-{context.run_id}"
     federation = GridFederation(
         grid=grid,
-        hello=Call(endpoint=HELLO, run=run_id, round=0, request=0, digest=job.digest),
+        hello=Call(
+            endpoint=HELLO, run=run_id, round=0, request=0, digest=job.digest, fields=fingerprints(job.settings)
+        ),
         settings=job.settings,
         clock=time.monotonic,
         sleep=time.sleep,

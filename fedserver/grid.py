@@ -104,7 +104,7 @@ class GridFederation:
             return
         holder = self.nodes.get(reply.client, node)
         if reply.digest != self.hello.digest:
-            self.refuse(reply.client, difference(self.settings, reply.settings))
+            self.refuse(reply.client, difference(self.settings, reply.differs))
         elif reply.failure is not None:
             self.refuse(reply.client, str(reply.failure))
         elif holder != node and holder in online:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hansa.fedlink.messages import Call, Reply, Settings
 from hansa.fedserver.errors import Refused
@@ -15,7 +15,7 @@ def screen(reply: Reply, calls: Mapping[str, Call], settings: Settings) -> Row:
     if call is None:
         raise Refused("it was not asked: its name is not among this request's clients")
     if reply.digest != call.digest:
-        raise Refused(difference(settings, reply.settings))
+        raise Refused(difference(settings, reply.differs))
     if reply.failure is not None:
         raise Refused(str(reply.failure))
     if reply.run != call.run:
@@ -28,11 +28,10 @@ def screen(reply: Reply, calls: Mapping[str, Call], settings: Settings) -> Row:
     return reply.row
 
 
-def difference(ours: Settings, theirs: Settings | None) -> str:
-    """Say in one line in which fields or files two configurations differ."""
-    if theirs is None:
+def difference(ours: Settings, differs: Sequence[str] | None) -> str:
+    """Say in one line in which fields or files another place's configuration differs; its values are its own."""
+    if not differs:
         return "it answers under another configuration: start the client with this run's settings"
-    fields = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
-    told = [f"{name} is {theirs.get(name, 'absent')} there and {ours.get(name, 'absent')} here" for name in fields[:3]]
-    more = f" (and {len(fields) - 3} more)" if len(fields) > 3 else ""
-    return f"its configuration differs: {', '.join(told)}{more}: make them the same"
+    told = [f"{name}, which is {ours.get(name, 'absent')} here" for name in differs[:3]]
+    more = f" (and {len(differs) - 3} more)" if len(differs) > 3 else ""
+    return f"its configuration differs in {'; '.join(told)}{more}: make them the same"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -40,6 +41,8 @@ class HuggingFace(Task):
     parts: int | None = 10
     split: int = 0
     partition: Partition = Iid()
+
+    site: ClassVar[tuple[str, ...]] = ("dataset",)
 
     def __post_init__(self) -> None:
         if not self.dataset:

@@ -33,15 +33,17 @@ NORMALISING = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RM
 
 
 def layout(task: Task, model: nn.Module, private: Sequence[str] | None = None) -> Layout:
-    """Lay out the model as the task asks, or with other ``private`` patterns; raises LayoutError."""
+    """Lay out the model as the task asks, with more ``private`` patterns; raises LayoutError."""
+    if private is not None and not private and task.private:
+        raise LayoutError(f"private=[]: private only adds to the task's own: {', '.join(task.private)}; leave it out.")
     fitted = [name for query in task.queries for name in query.sets]
-    patterns = task.private if private is None else private
-    names = [name for pattern in patterns for name in _meant(pattern, model)]
+    names = [name for pattern in (*task.private, *(private or ())) for name in meant(pattern, model)]
     buffers = {name for name, _ in model.named_buffers()}
     return Layout.of(tensors(model), private=names, frozen=task.frozen, fitted=fitted, buffers=buffers)
 
 
-def _meant(pattern: str, model: nn.Module) -> list[str]:
+def meant(pattern: str, model: nn.Module) -> list[str]:
+    """Return the patterns that a word of ``private`` stands for; raises LayoutError where it stands for none."""
     if pattern != NORMS:
         return [pattern]
     layers = [name for name, layer in model.named_modules() if isinstance(layer, NORMALISING)]

@@ -38,6 +38,9 @@ class Task(ABC):
     """Federated statistics that are asked for before round 1."""
     private: ClassVar[tuple[str, ...]] = ()
     """Patterns (fnmatch) of names in ``state_dict`` that are trained but never leave the client."""
+    site: ClassVar[tuple[str, ...]] = ()
+    """Names of options that are each place's own, such as where its data lie; no run can set them. All options of type
+    Path are, and ``data_dir``."""
     frozen: ClassVar[tuple[str, ...]] = ()
     """Patterns of names in ``state_dict`` that nobody trains or sends."""
     train: ClassVar[Callable[..., float | None] | None] = None

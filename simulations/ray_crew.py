@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from hansa.fedlink.messages import Settings
+from hansa.fedlink.messages import Settings, differing, fingerprints
 from hansa.fedserver.screening import difference
 from hansa.simulations.errors import EngineError
 from hansa.simulations.ray_cluster import line
@@ -111,7 +111,8 @@ class Crew:
             self._again(member, error)
             return
         if greeting.settings != self.settings:
-            raise EngineError(f"{self.told}, node {greeting.node}: {difference(self.settings, greeting.settings)}.")
+            differs = differing(self.settings, fingerprints(greeting.settings))
+            raise EngineError(f"{self.told}, node {greeting.node}: {difference(self.settings, differs)}.")
         member.node, self._failed = greeting.node, 0
         self.ready.append(member)
 

@@ -39,13 +39,13 @@ from hansa.fedlink.protocol.limits import (
     LONGEST_ID,
     LONGEST_SOFTWARE,
     MOST_HELD,
-    MOST_WORDS,
     SMALLEST_CHUNK,
     Limits,
     check_body,
     check_chunk,
     check_head,
     check_id,
+    fits,
     one_line,
 )
 from hansa.fedlink.protocol.requests import Answer
@@ -213,6 +213,7 @@ class Client:
             heartbeat=self._heartbeat,
             run=said.run.id,
             settings=tuple(said.run.settings),
+            fields=tuple(said.run.fields),
         )
         mine = clocks.milliseconds(self._wall + now)
         text = clocks.notice("this device's clock", mine, said.clock_ms, self.limits.skew)
@@ -371,5 +372,5 @@ def _check_welcome(said: pb.Welcome, ours: frozenset[int]) -> None:
         raise MalformedFrame(f"a Welcome with chunks of {said.chunk_bytes} bytes")
     if not 1 <= said.open_requests <= MOST_HELD:
         raise MalformedFrame(f"a Welcome that allows {said.open_requests} requests")
-    if len(said.run.id) > LONGEST_ID or len(said.run.settings) > MOST_WORDS:
-        raise MalformedFrame("a Welcome whose run's id or settings are too long")
+    if len(said.run.id) > LONGEST_ID or not fits(said.run.settings) or not fits(said.run.fields):
+        raise MalformedFrame("a Welcome whose run's id, settings or fields are too long")

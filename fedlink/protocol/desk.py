@@ -22,6 +22,7 @@ from hansa.fedlink.protocol.limits import (
     MOST_WORDS,
     Limits,
     check_id,
+    fits,
     one_line,
 )
 from hansa.fedlink.protocol.requests import Open, Phase, Work
@@ -31,13 +32,14 @@ from hansa.fedlink.protocol.versions import VERSIONS
 
 @dataclass(kw_only=True)
 class Desk:
-    """All clients of a coordinator. ``run`` and ``settings`` are told to each client that connects."""
+    """All clients of a coordinator. ``run``, ``settings`` and ``fields`` are told to each client that connects."""
 
     software: str
     limits: Limits = field(default_factory=Limits)
     versions: frozenset[int] = VERSIONS
     run: str = ""
     settings: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
     _sessions: dict[str, Session] = field(default_factory=dict)
     _open: dict[str, Open] = field(default_factory=dict)
     _of: dict[str, dict[str, Open]] = field(default_factory=dict)
@@ -45,11 +47,10 @@ class Desk:
     _number: int = 0
 
     def __post_init__(self) -> None:
-        words = sum(len(word.encode()) for word in self.settings)
-        if len(self.settings) > MOST_WORDS or words > LONGEST_HEAD or len(self.run.encode()) > LONGEST_ID:
+        if not fits(self.settings) or not fits(self.fields) or len(self.run.encode()) > LONGEST_ID:
             raise RequestRefused(
-                f"the run {one_line(self.run)!r} has {len(self.settings)} settings of {words} bytes: "
-                f"Welcome has room for {MOST_WORDS} of {LONGEST_HEAD}, and an id of {LONGEST_ID}."
+                f"the run {one_line(self.run)!r} has {len(self.settings)} settings and {len(self.fields)} fields: "
+                f"Welcome has room for {MOST_WORDS} of each of {LONGEST_HEAD} bytes, and an id of {LONGEST_ID}."
             )
 
     def connect(self, name: str, now: float, wall: float) -> tuple[Session, list[ServerEffect]]:

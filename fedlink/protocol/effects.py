@@ -156,6 +156,7 @@ class Welcomed:
     heartbeat: float
     run: str
     settings: tuple[str, ...]
+    fields: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hansa.fedlink.errors import MalformedFrame
@@ -71,6 +72,11 @@ def check_id(text: str) -> str:
     if not 1 <= len(text) <= LONGEST_ID or len(text.encode("utf-8", "replace")) > LONGEST_ID:
         raise MalformedFrame(f"an id of {len(text)} characters, which must have 1 to {LONGEST_ID} bytes")
     return text
+
+
+def fits(words: Sequence[str]) -> bool:
+    """Whether Welcome has room for a run's words."""
+    return len(words) <= MOST_WORDS and sum(len(word.encode()) for word in words) <= LONGEST_HEAD
 
 
 def check_body(size: int, sha256: bytes, limit: int) -> None:

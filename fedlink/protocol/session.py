@@ -167,7 +167,7 @@ class Session:
             heartbeat_ms=clocks.milliseconds(desk.limits.heartbeat),
             chunk_bytes=self.chunk,
             open_requests=desk.limits.open_requests,
-            run=pb.Run(id=desk.run, settings=desk.settings),
+            run=pb.Run(id=desk.run, settings=desk.settings, fields=desk.fields),
         )
         return pb.ServerFrame(welcome=welcome)
 

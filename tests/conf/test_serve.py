@@ -15,6 +15,7 @@ from hansa.fedlink.authority import DAY, new_root
 from hansa.fedlink.certificates import read_peer
 from hansa.fedlink.folder import Federation, ServerFolder
 from hansa.fedlink.invitation import TaskFile
+from hansa.fedlink.messages import fingerprints
 from hansa.fedserver.errors import TooFewClients
 from tests.fleet import Fleet, fleet, until
 
@@ -68,9 +69,17 @@ def test_a_task_file_that_invitations_carry_is_laid_beside_the_keys(tmp_path, mo
 
 def test_clients_are_told_the_runs_words_without_what_is_a_places_own():
     words = ["task=/secret/mine.py:Mine", "run_dir=/secret", "client.device=cuda", "rounds=3", "strategy=./r.py:Rule"]
-    assert serve._desk("id", words).settings == ("task=mine.py:Mine", "rounds=3", "strategy=r.py:Rule")
-    with pytest.raises(ConfigError, match="only plain settings"):
-        serve._desk("id", ["+new=1"])
+    words += ["task.root=/secret", "task.data_dir=/secret"]
+    desk = serve._desk("id", words, {"task.root"}, {"seed": "1"})
+    assert desk.settings == ("task=mine.py:Mine", "rounds=3", "strategy=r.py:Rule")
+    assert desk.fields == fingerprints({"seed": "1"})
+    for odd, told in (
+        ("+new=1", "only plain settings"),
+        ("task={root: /secret}", "task is chosen by the name"),
+        ("strategy.rule={table: /secret}", "strategy.rule.table is each place's own"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            serve._desk("id", [odd], {"task.root", "strategy.rule.table"}, {})
 
 
 def test_everyone_who_is_invited_is_waited_for(made):

@@ -13,7 +13,7 @@ from hansa.conf.compose import compose, flat, own_code
 from hansa.conf.digest import digest, learning_settings
 from hansa.conf.errors import CannotLoad, ConfigError, UnknownSetting, WrongValue
 from hansa.conf.parts import OPERATION, SITE
-from hansa.conf.wire import words
+from hansa.conf.wire import check_places, words
 from hansa.strategies import Robust
 from hansa.strategies.rules import Krum, Median
 
@@ -128,7 +128,7 @@ def test_a_place_keeps_its_own_settings(tmp_path):
     got = words("task=digits client.device=cuda run_dir=/x rounds=3", "client.device=cpu")
     assert got == ["task=digits", "rounds=3", "client.device=cpu"]
     with pytest.raises(WrongValue, match="'rounds=9' is not a place's own setting"):
-        words("", "rounds=9")
+        check_places("", "rounds=9", ())
     mine = tmp_path / "mine.py"
     mine.write_text("from hansa.strategies import FedAvg\nclass Copy(FedAvg): ...\n")
     assert words("strategy=./mine.py:Copy seed=1", f"strategy={mine}:Copy") == ["seed=1", "strategy=Copy"]

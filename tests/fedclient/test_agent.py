@@ -130,7 +130,7 @@ def test_a_task_file_that_was_changed_after_approval_does_not_run(there):
     told = there.served()
     assert told["failures"] == 1 and not (there.home / "ran").exists()
     assert "riga is left out: approval: NotApproved: mine.py was changed after it was approved" in there.log("serve")
-    assert "train.update of round 1 failed, and the coordinator is told: approval: NotApproved" in there.log("riga")
+    assert "train.update of round 1 failed: approval: NotApproved" in there.log("riga")
 
 
 def test_another_configuration_is_refused_with_the_field_that_differs(there):

@@ -13,12 +13,12 @@ from flwr.common.serde import context_from_proto, context_to_proto
 from flwr.proto.message_pb2 import Context as ProtoContext
 from flwr.supercore.task_identity import TaskIdentity
 
-from hansa.conf.errors import ConfigError, WrongValue
+from hansa.conf import place
+from hansa.conf.digest import learning_settings
 from hansa.fedclient.app import app
-from hansa.fedclient.errors import SettingsError
 from hansa.fedlink.errors import MalformedMessage
 from hansa.fedlink.flower import call_messages, read_reply
-from hansa.fedlink.messages import SETTLE, Call
+from hansa.fedlink.messages import SETTLE, Call, fingerprints
 from tests.places import HOSPITALS, inline, run_of
 
 run_of = functools.cache(run_of)
@@ -38,6 +38,14 @@ def ask(where, **changed):
     call = Call(**{"run": "run", "request": 0, "digest": run.job.digest, **usual, **changed})
     (message,) = call_messages({7: call}, 60)
     return read_reply(app(message, where)), inline(run).site.answer(call, "hungary")
+
+
+def refusal(where, **changed):
+    """What Flower's error says that a node's coordinator gets."""
+    with pytest.raises(MalformedMessage, match="Flower's error") as refused:
+        ask(where, **changed)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
 
 
 @pytest.mark.parametrize("node", [NAMED, {"partition-id": 1, "num-partitions": 4}], ids=["name", "partition"])
@@ -60,25 +68,36 @@ def test_states_outlive_a_message_and_lost_ones_are_reported(kind, tmp_path):
     assert np.array_equal(first.row, fresh.row)
 
 
-def test_a_node_without_a_name_is_told_how_to_get_one():
-    for node in ({}, {"partition-id": 4}):
-        with pytest.raises(SettingsError, match=f"NAME one of {', '.join(HOSPITALS)}"):
-            ask(context(node))
+@pytest.mark.parametrize("node", [{}, {"partition-id": -1}, {"partition-id": 4}, {"num-partitions": 4}])
+def test_a_node_without_a_name_is_told_in_its_log_how_to_get_one_and_its_clients_are_told_to_nobody(node, capsys):
+    assert "configuration: SettingsError: app.py, line " in (told := refusal(context(node)))
+    assert f"--node-config 'hansa-client=\"NAME\"', NAME one of {', '.join(HOSPITALS)}" in capsys.readouterr().err
+    assert not any(name in told for name in HOSPITALS)
+    assert HOSPITALS[0] in refusal(context({**node, "hansa-share-errors": True}))
 
 
-def test_another_configuration_is_answered_with_this_places_settings():
-    there, _ = ask(context(NAMED, WIRE + " client.lr=0.3"))
-    assert there.failure.kind == "DigestDiffers" and there.settings["client.lr"] == "0.3" and there.row is None
+def test_another_configuration_is_answered_with_the_names_that_differ_and_no_value():
+    fields = fingerprints(run_of("strategy=scaffold").job.settings)
+    there, _ = ask(context(NAMED, WIRE + " client.lr=0.3125"), fields=fields)
+    assert (there.failure.kind, there.differs, there.row) == ("DigestDiffers", ("client.lr",), None)
+    assert "0.3125" not in repr(there)
+    assert ask(context(NAMED, WIRE + " client.lr=0.3"))[0].differs == (), "no fields were told"
 
 
 def test_code_does_not_come_over_the_wire():
-    with pytest.raises(ConfigError, match="approve your own copy"):
-        ask(context(NAMED, "task=./evil.py:Task"))
+    told = refusal(context(NAMED, "task=./evil.py:Task"))
+    assert "configuration: NotTaken: the run uses task=./evil.py:Task, a file: approve your own copy" in told
 
 
-def test_a_site_reads_its_own_folder(tmp_path):
-    there, _ = ask(context({**NAMED, "hansa-site": f"task.data_dir={tmp_path}"}))
-    assert there.failure.stage == "loading data"
+@pytest.mark.parametrize("share", [False, True])
+def test_a_site_reads_its_own_folder_and_its_errors_texts_stay_in_its_log(tmp_path, share, capsys):
+    (tmp_path / "hungary.csv").write_text("age,sex\n54,male\n")
+    site = {"hansa-site": f"task.data_dir={tmp_path}", "hansa-share-errors": share}
+    failure = ask(context({**NAMED, **site}))[0].failure
+    assert (failure.stage, failure.kind) == ("loading data", "DataError")
+    assert f"hansa: loading data: DataError: {tmp_path}" in capsys.readouterr().err
+    assert (str(tmp_path) in failure.text) == share
+    assert share or failure.text.startswith("tables.py, line ")
 
 
 def test_a_site_setting_reaches_the_work(tmp_path):
@@ -89,23 +108,23 @@ def test_a_site_setting_reaches_the_work(tmp_path):
     assert there.failure is None and np.array_equal(there.row, here.row), "paths are no part of the digest"
 
 
-@pytest.mark.parametrize("site", ["rounds=9", "client.lr=1", "seed=7", "task=digits"])
-def test_a_site_setting_that_is_the_runs_own_is_refused(site):
-    with pytest.raises(
-        WrongValue,
-        match=r"is not a place's own setting: it sets client\.device, debug, federation, ray_address, run_dir",
-    ):
-        ask(context({**NAMED, "hansa-site": site}))
+@pytest.mark.parametrize("site", ["rounds=9", "client.lr=1", "seed=7", "task=digits", "task.net=mlp"])
+def test_a_site_setting_that_is_the_runs_own_is_refused(site, capsys):
+    assert "configuration: WrongValue: wire.py, line" in refusal(context({**NAMED, "hansa-site": site}))
+    told = capsys.readouterr().err
+    assert f"'{site}' is not a place's own setting: it sets client.device, debug, federation, ray_address" in told
 
 
 def test_the_places_own_copy_of_a_file_is_used_and_its_hash_compared(tmp_path):
     mine = tmp_path / "mine.py"
     mine.write_text("from hansa.fedtasks.heart_disease import HeartDisease\nclass Mine(HeartDisease): ...\n")
     node = {**NAMED, "hansa-site": f"task={mine}:Mine"}
-    there, _ = ask(context(node, "task=./theirs.py:Mine strategy=scaffold"))
-    assert there.failure.kind == "DigestDiffers"
-    assert there.settings["task file"] == f"SHA-256 {hashlib.sha256(mine.read_bytes()).hexdigest()}"
-    assert str(tmp_path) not in "".join(there.settings.values())
+    wire = "task=./theirs.py:Mine strategy=scaffold"
+    ours = learning_settings(place.settings(wire, node["hansa-site"])[0])
+    there, _ = ask(context(node, wire), fields=fingerprints({**ours, "task file": "SHA-256 of theirs"}))
+    assert (there.failure.kind, there.differs) == ("DigestDiffers", ("task file",))
+    assert ours["task file"] == f"SHA-256 {hashlib.sha256(mine.read_bytes()).hexdigest()}"
+    assert str(tmp_path) not in "".join(ours.values())
 
 
 @pytest.mark.parametrize("own", ["task.data_dir=/etc", "client.device=cuda", "run_dir=/etc/x", "federation=elsewhere"])
@@ -116,11 +135,7 @@ def test_a_places_own_settings_do_not_come_over_the_wire(own):
 
 @pytest.mark.parametrize("own", ["task={data_dir:/nowhere}", "client={device:cuda}", "'task={data_dir: /nowhere}'"])
 def test_a_places_own_settings_do_not_come_inside_others(own):
-    try:
-        there, here = ask(context(NAMED, f"{WIRE} {own}"))
-    except ConfigError:
-        return
-    assert there.failure is None and np.array_equal(there.row, here.row)
+    assert "is chosen by the name of what ships" in refusal(context(NAMED, f"{WIRE} {own}"))
 
 
 @pytest.mark.parametrize(
@@ -153,16 +168,14 @@ def test_a_places_own_settings_do_not_come_inside_others(own):
 )
 def test_code_deletions_additions_and_interpolations_are_refused_in_one_line(wire, monkeypatch):
     monkeypatch.setenv("HOME", "a secret of this place")
-    with pytest.raises(ConfigError) as refused:
-        ask(context(NAMED, f"{WIRE} {wire}"))
-    assert "\n" not in str(refused.value) and "a secret" not in str(refused.value)
+    told = refusal(context(NAMED, f"{WIRE} {wire}"))
+    assert "configuration: NotTaken: " in told and "a secret" not in told
 
 
 def test_a_run_without_settings_is_told_how_to_bring_them():
-    where = context(NAMED)
+    where = context({**NAMED, "hansa-share-errors": True})
     where.run_config = {}
-    with pytest.raises(SettingsError, match="--run-config 'hansa="):
-        ask(where)
+    assert "--run-config 'hansa=" in refusal(where)
 
 
 def test_partitions_are_places_among_the_sorted_names():
@@ -170,13 +183,6 @@ def test_partitions_are_places_among_the_sorted_names():
     assert tuple(names) == HOSPITALS
     named = ask(context({"partition-id": 0, "hansa-client": "switzerland"}))[0]
     assert named.client == "switzerland", "a name goes before a partition"
-
-
-@pytest.mark.parametrize("node", [{}, {"partition-id": -1}, {"partition-id": 4}, {"num-partitions": 4}])
-def test_a_node_without_a_name_is_refused_with_the_remedy(node):
-    with pytest.raises(SettingsError, match="this node has no client name: start it with --node-config") as refused:
-        ask(context(node))
-    assert "\n" not in str(refused.value)
 
 
 def test_a_state_in_flowers_context_survives_its_way_through_bytes():
@@ -206,9 +212,9 @@ def test_a_lost_answer_leaves_no_trace_at_a_node():
     assert np.array_equal(there.row, here.row)
 
 
-def test_a_malformed_message_is_refused_before_any_work():
+def test_a_malformed_message_is_refused_before_any_work(capsys):
     where = context(NAMED)
     message = Message(RecordDict(), dst_node_id=7, message_type="train.scaffold")
-    with pytest.raises(MalformedMessage, match="not Hansa's"):
-        app(message, where)
-    assert not where.state
+    reply = app(message, where)
+    assert reply.has_error() and "configuration: MalformedMessage: flower.py, line " in reply.error.reason
+    assert not where.state and "not Hansa's" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from hansa.fedclient import Local
 from hansa.fedclient.site import Site
 from hansa.fedclient.state import COMMITTED, STAGED, DiskStates, MemoryStates
 from hansa.fedclient.torch_work import TorchWork
-from hansa.fedlink.messages import HELLO, SETTLE, Call
+from hansa.fedlink.messages import HELLO, SETTLE, Call, fingerprints
 from hansa.fedtasks.digits import Digits
 from hansa.strategies import Cohort, FedAvg, Problem
 from tests.places import inline, run_of
@@ -107,11 +107,12 @@ def test_a_call_that_is_refused_moves_no_state():
     there = site(SCAFFOLD)
     there.answer(call(there), "hungary")
     before = dict(there.states.versions)
-    other = there.answer(call(there, round=2, counted=(1, 0), digest="another"), "hungary")
+    fields = fingerprints({**there.settings, "seed": "2"})
+    other = there.answer(call(there, round=2, counted=(1, 0), digest="another", fields=fields), "hungary")
     assert (other.failure.stage, other.failure.kind) == ("configuration", "DigestDiffers")
-    assert other.settings == there.settings and other.row is None and other.digest == there.digest
+    assert other.differs == ("seed",) and other.row is None and other.digest == there.digest
     hello = there.answer(call(there, endpoint=HELLO), "hungary")
-    assert (hello.failure, hello.row, hello.settings, hello.staged) == (None, None, None, False)
+    assert (hello.failure, hello.row, hello.differs, hello.staged) == (None, None, None, False)
     assert there.states.versions == before
 
 

@@ -59,6 +59,8 @@ def test_what_nobody_approved_does_not_run_and_is_told(order, tmp_path):
 def test_a_state_that_was_spoilt_is_told(order, tmp_path):
     ask(order)
     (tmp_path / "state" / "flower" / "7").write_bytes(b"\xff")
+    assert "query: MalformedMessage: flower.py, line " in ask(order).error.reason
+    order["limits"] = {"share_errors": True}
     assert "no state of Flower's" in ask(order).error.reason
 
 

@@ -15,7 +15,7 @@ from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.supercore.task_identity import TaskIdentity
 
 from hansa.fedlink.flower import read_call, reply_message
-from hansa.fedlink.messages import HELLO, Call, Reply
+from hansa.fedlink.messages import HELLO, Call, Reply, differing, fingerprints
 from hansa.fedserver.grid import FIRST, LONGEST, GridFederation
 from hansa.fedserver.policy import Wait
 from tests.places import HOSPITALS, coordinator, inline, run_of
@@ -70,7 +70,14 @@ def federation(run, grid, clock=None):
     clock, refused = clock or Clock(), []
     there = GridFederation(
         grid=grid,
-        hello=Call(endpoint=HELLO, run="run", round=0, request=0, digest=run.job.digest),
+        hello=Call(
+            endpoint=HELLO,
+            run="run",
+            round=0,
+            request=0,
+            digest=run.job.digest,
+            fields=fingerprints(run.job.settings),
+        ),
         settings=run.job.settings,
         clock=lambda: clock.now,
         sleep=clock.sleep,
@@ -112,10 +119,10 @@ def test_nodes_are_known_by_the_names_they_say_and_two_of_one_name_are_refused()
 
 def test_a_node_of_another_configuration_is_refused_by_the_field():
     run, other = run_of(), run_of("client.lr=0.2").job.settings
-    grid = grid_of(run, change=lambda reply, call: replace(reply, digest="x", settings=other))
+    grid = grid_of(run, change=lambda reply, call: replace(reply, digest="x", differs=differing(other, call.fields)))
     there, refused = federation(run, grid)
     assert there.population() == ()
-    assert "client.lr is 0.2 there and 0.1 here" in refused[0][1] and len(refused) == 4
+    assert "client.lr, which is 0.1 here" in refused[0][1] and len(refused) == 4
 
 
 def test_nodes_come_and_go():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hansa.fedlink.messages import Call, Failure, Reply
+from hansa.fedlink.messages import MOST_DIFFERS, Call, Failure, Reply, differing, fingerprints, shown
 from hansa.fedserver.errors import Refused
 from hansa.fedserver.screening import difference, screen
 
@@ -47,17 +47,24 @@ def test_any_other_reply_is_refused_with_the_reason(changed, told):
     assert told in refusal(replace(GOOD, **changed))
 
 
-def test_a_difference_names_field_and_both_values():
-    told = difference(SETTINGS, {**SETTINGS, "strategy.lr": "0.5"})
-    assert told == "its configuration differs: strategy.lr is 0.5 there and 1.0 here: make them the same"
+def test_a_difference_names_fields_and_files_with_the_coordinators_own_values():
+    theirs = {"seed": "1", "strategy.lr": "1.0", "task file": "SHA-256 bb", "strategy.tau": "2"}
+    told = difference(SETTINGS, differing(theirs, fingerprints(SETTINGS)))
+    assert told == (
+        "its configuration differs in strategy.tau, which is absent here; task file, which is SHA-256 aa here: "
+        "make them the same"
+    )
 
 
-def test_a_difference_names_a_file_and_what_only_one_side_has():
-    told = difference(SETTINGS, {"seed": "1", "task file": "SHA-256 bb", "strategy.tau": "2"})
-    assert "task file is SHA-256 bb there and SHA-256 aa here" in told
-    assert "strategy.tau is 2 there and absent here" in told
-    assert "strategy.lr is absent there and 1.0 here" in told
+def test_a_long_difference_says_how_many_fields_more_and_is_bounded():
+    assert "(and 7 more)" in difference({}, [str(i) for i in range(10)])
+    assert len(differing({str(i): "0" for i in range(99)}, ["other=0"])) == MOST_DIFFERS
+    assert "\x1b" not in "".join(shown(["a\x1b[2J" * 999] * 999)) and len(shown(["a"] * 999)) == MOST_DIFFERS
 
 
-def test_a_long_difference_says_how_many_fields_more():
-    assert "(and 7 more)" in difference({str(i): "0" for i in range(10)}, {})
+def test_a_fingerprint_tells_no_value_and_nothing_is_compared_where_none_were_told():
+    assert (
+        "1.0" not in "".join(fingerprints(SETTINGS))
+        and len({len(w.rpartition("=")[2]) for w in fingerprints(SETTINGS)}) == 1
+    )
+    assert differing(SETTINGS, ()) == () and differing(SETTINGS, fingerprints(SETTINGS)) == ()
