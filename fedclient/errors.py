@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
-from hansa.fedclient.outside import LONGEST_KIND, outside, own_line, text_of
+from hansa.fedclient.outside import inside, outside
 
 
 class ClientError(Exception):
@@ -65,10 +65,8 @@ class StageFailed(ClientError):
     """Work that raised an error in a stage; ``outside`` is what of it may leave a device."""
 
     def __init__(self, stage: str, error: Exception) -> None:
-        hansas = any(base.__module__.startswith("hansa.") for base in type(error).__mro__)  # they say all themselves
-        line = "" if hansas else own_line(error)
-        super().__init__(f"{text_of(error)}{f' ({line})' if line else ''}")
-        self.stage, self.kind, self.outside = stage, type(error).__name__[:LONGEST_KIND], outside(error)
+        self.stage, (self.kind, text), self.outside = stage, inside(error), outside(error)
+        super().__init__(text)
 
 
 @contextmanager

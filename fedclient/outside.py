@@ -25,23 +25,34 @@ KEPT = "its text is in the device's log"
 Frames: TypeAlias = list[tuple[FrameType, int]]
 
 
-class Outside(NamedTuple):
-    """What may leave: the name of the error's type, and a text."""
+class Told(NamedTuple):
+    """What is told of an error: the name of its type, and a text of one line."""
 
     kind: str
     text: str
 
 
-def outside(error: BaseException) -> Outside:
-    """Return what of an error may leave a device; whatever the error is, this raises nothing."""
+def inside(error: BaseException) -> Told:
+    """Return what is told where an error arose: all. Hansa's own errors say where; this raises nothing."""
+    try:
+        hansas = any(str(base.__module__).startswith(HANSA) for base in type(error).__mro__)
+        own = [one for one in traceback.walk_tb(error.__traceback__) if _is_own(one[0]) and not hansas]
+        line = _where(own)
+        return Told(type(error).__name__[:LONGEST_KIND], f"{text_of(error)}{f' ({line})' if line else ''}")
+    except Exception:  # noqa: BLE001 - an error may be of any type, with attributes that raise
+        return Told("Exception", "no message")
+
+
+def outside(error: BaseException) -> Told:
+    """Return what of an error may leave a device; this raises nothing."""
     try:
         frames, kind = list(traceback.walk_tb(error.__traceback__)), _kind(type(error))
         if _public(error, frames):
-            return Outside(kind, text_of(error))
+            return Told(kind, text_of(error))
         where = _where(frames)
-        return Outside(kind, f"{where} ({KEPT})" if where else KEPT)
-    except Exception:  # noqa: BLE001 - an error may be of any type, with attributes that raise
-        return Outside("Exception", KEPT)
+        return Told(kind, f"{where} ({KEPT})" if where else KEPT)
+    except Exception:  # noqa: BLE001 - as above
+        return Told("Exception", KEPT)
 
 
 def reason(error: Exception) -> str:
@@ -63,11 +74,6 @@ def text_of(error: BaseException) -> str:
     return one_line(lines[0]) if lines else "no message"
 
 
-def own_line(error: BaseException) -> str:
-    """Return the line of a person's own file at which an error arose; empty where it arose elsewhere."""
-    return _where([one for one in traceback.walk_tb(error.__traceback__) if _is_own(one[0])])
-
-
 def _where(frames: Frames) -> str:
     """Name the innermost line of a person's own file, or of any; code without a plain file name is passed over."""
     for frame, line in [*(one for one in reversed(frames) if _is_own(one[0])), *reversed(frames)]:
@@ -83,7 +89,7 @@ def _is_own(frame: FrameType) -> bool:
 
 def _public(error: BaseException, frames: Frames) -> bool:
     """Whether Hansa itself raised an error of a type of its own that says so: a task could raise it with any text."""
-    ours = type(error).__module__.startswith(HANSA) and getattr(type(error), "public", False) is True
+    ours = str(type(error).__module__).startswith(HANSA) and getattr(type(error), "public", False) is True
     return ours and bool(frames) and str(frames[-1][0].f_globals.get("__package__")).startswith(HANSA)
 
 
