@@ -38,8 +38,8 @@ HELP = """Become a client of a federation, and stay one.
 --yes approves without asking, --once does what is asked for and ends. Settings: home=DIR (./hansa-NAME), idle_after=30
 (seconds that the worker stays warm), once_after=60, log=text or json; and the place's own, which no run can change, and
 which are remembered (task.data_dir= without a value takes one away):
-task.data_dir=, client.device=, strategy=./mine.py:MyRule (a strategy file of which this is the approved copy), and
-node.NAME=, which a Flower ClientApp reads in its node_config."""
+task.data_dir= and other options of the task that are each place's own, client.device=, strategy=./mine.py:MyRule (a
+strategy file of which this is the approved copy), and node.NAME=, which a Flower ClientApp reads in its node_config."""
 
 OWN = ("home", "certificate", "idle_after", "once_after", "log", "insecure", "address", "client", "task")
 TASK = "task."

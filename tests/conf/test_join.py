@@ -65,21 +65,21 @@ def signed(hansa, *words: str) -> str:
 
 
 def test_a_device_without_a_line_gets_its_certificate_by_hand_and_stays(hansa, tmp_path):
-    text = signed(hansa, "task.data_dir=/data", "client.device=cpu")
+    text = signed(hansa, "task.data_dir=/data", "client.device=cpu", "task.root=plants", "task.dataset=ylecun/mnist")
     assert "localhost:1 cannot be reached" in text and "is the coordinator running" in text
     home = tmp_path / "hansa-bergen"
     place = Place.read(home)
     assert (place.client, place.federation, list(place.settings)) == (
         "bergen",
         "plants",
-        ["task.data_dir=/data", "client.device=cpu"],
+        ["task.data_dir=/data", "client.device=cpu", f"task.root={tmp_path / 'plants'}", "task.dataset=ylecun/mnist"],
     )
     assert (home / "mine.py").read_text() == TASK and place.task["sha256"]
     for name in ("client.key", "identity.key"):
         assert stat.S_IMODE((home / name).stat().st_mode) == 0o600
     code, text = hansa("join", "hansa-bergen", *ENDS)
     assert code == 0 and list(Place.read(home).settings) == list(place.settings), "its settings are remembered"
-    assert hansa("join", "hansa-bergen", "task.data_dir=", "node.share=2", *ENDS)[0] == 0
+    assert hansa("join", "hansa-bergen", "task.data_dir=", "task.root=", "task.dataset=", "node.share=2", *ENDS)[0] == 0
     assert list(Place.read(home).settings) == ["client.device=cpu", "node.share=2"], "and taken back one by one"
     assert f"this device joined before: {home} is used" in hansa("join", INVITATION, *ENDS)[1]
 

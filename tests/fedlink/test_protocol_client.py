@@ -66,10 +66,19 @@ def test_hello_tells_all_that_is_held():
 def test_welcome_tells_how_the_coordinator_speaks_and_a_wrong_clock():
     client = Client(software="h")
     client.start(0, 0)
-    run = pb.Run(id="run", settings=["a=1"])
+    run = pb.Run(id="run", settings=["a=1"], fields=["a=0f"])
     welcomed, notice = client.receive(frame(welcome=pb.Welcome(**WELCOME, clock_ms=86_400_000, run=run)), 0)
     assert (welcomed.chunk, welcomed.heartbeat, welcomed.run, welcomed.settings) == (2**16, 10, "run", ("a=1",))
+    assert welcomed.fields == ("a=0f",)
     assert notice.text == "this device's clock is 24.0 h behind the coordinator's: set it, e.g. by NTP."
+
+
+@pytest.mark.parametrize("words", [{"settings": ["x"] * 1001}, {"fields": ["x"] * 1001}, {"fields": ["x" * 65537]}])
+def test_a_welcome_with_more_words_than_are_allowed_ends_the_connection(words):
+    client = Client(software="h")
+    client.start(0, 0)
+    effects_ = client.receive(frame(welcome=pb.Welcome(**WELCOME, run=pb.Run(id="run", **words))), 0)
+    assert "settings or fields are too long" in ended(effects_).text
 
 
 def test_a_body_is_resumed_where_the_line_broke():

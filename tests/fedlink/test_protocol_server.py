@@ -338,7 +338,12 @@ def test_bundles_are_handed_through_and_bounded():
 
 
 def test_a_run_that_welcome_has_no_room_for_is_refused():
-    for fields in ({"run": "x" * 201}, {"settings": ("x",) * 1001}, {"settings": ("x" * 65537,)}):
+    for fields in (
+        {"run": "x" * 201},
+        {"settings": ("x",) * 1001},
+        {"settings": ("x" * 65537,)},
+        {"fields": ("x",) * 1001},
+    ):
         with pytest.raises(RequestRefused, match="Welcome has room"):
             desk_of(**fields)
 

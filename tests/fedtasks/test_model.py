@@ -101,11 +101,15 @@ def test_a_layout_follows_the_tasks_patterns_and_queries():
     assert set({entry.kind for entry in layout(Whole(), model).entries}) == {"shared"}
 
 
-def test_a_run_may_keep_other_tensors_private_than_the_task_says():
-    model = initial(Cut(), 1)
-    kinds = {entry.name: entry.kind for entry in layout(Cut(), model, ["head.*"]).entries}
-    assert {name for name, kind in kinds.items() if kind == "private"} == {"head.weight", "head.bias"}
-    assert "private" not in {entry.kind for entry in layout(Cut(), model, []).entries}
+def test_what_a_run_keeps_private_only_adds_to_what_the_task_says():
+    model, norms = initial(Cut(), 1), {f"norm.{name}" for name in initial(Cut(), 1).norm.state_dict()}
+    for more, added in ((None, set()), (["head.*"], {"head.weight", "head.bias"}), (["norms"], set())):
+        kinds = {entry.name: entry.kind for entry in layout(Cut(), model, more).entries}
+        assert {name for name, kind in kinds.items() if kind == "private"} == norms | added
+    with pytest.raises(LayoutError, match=r"private=\[\]: private only adds to the task's own: norm\.\*; leave it out"):
+        layout(Cut(), model, [])
+    whole = layout(Whole(), initial(Whole(), 1), []).entries
+    assert "private" not in {entry.kind for entry in whole}, "a task that has none may be told so"
 
 
 def test_norms_are_all_tensors_of_normalisation_layers():
