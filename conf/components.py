@@ -9,12 +9,13 @@ import importlib
 import importlib.metadata
 import importlib.util
 import math
+import os
 import sys
 import traceback
 import types
 import typing
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from hansa.conf.errors import CannotLoad, ConfigError, UnknownSetting, WrongValue
@@ -170,17 +171,23 @@ def fields(component: type) -> dict[str, Any]:
 
 
 def site_options(target: str) -> frozenset[str]:
-    """Return the options of a component that are each place's own: all of type Path, and those in its ``site``."""
+    """Return the options of a component that are each place's own: all of type Path, and those in its ``site``.
+
+    Raises CannotLoad where ``site`` has a name that is no option: a slip there would leave an option to every run.
+    """
     if target in BUILT_IN:
         return frozenset(SITE_OPTIONS.get(target, ()))
     component = resolve(target)
-    hints, known = typing.get_type_hints(component), fields(component)
-    return frozenset(getattr(component, "site", ())) | {name for name in known if _holds_paths(hints[name])}
+    hints, known, said = typing.get_type_hints(component), fields(component), getattr(component, "site", ())
+    if unknown := [name for name in said if name not in known]:
+        raise CannotLoad(f"{target}: site has {unknown[0]!r}, which is none of its options: {', '.join(known)}.")
+    return frozenset(said) | {name for name in known if _holds_paths(hints[name])}
 
 
 def _holds_paths(hint: Any) -> bool:
+    kind = typing.get_origin(hint) or hint
     inner = any(_holds_paths(part) for part in typing.get_args(hint))
-    return inner or (isinstance(hint, type) and issubclass(hint, PurePath))
+    return inner or (isinstance(kind, type) and issubclass(kind, os.PathLike))
 
 
 def build(where: str, values: Mapping[str, Any], **given: Any) -> Any:

@@ -17,6 +17,10 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from hansa.fedclient.outside import inside, outside
+from hansa.fedlink.protocol.limits import one_line
+
+LONGEST = 100
+"""Characters of a stage, which may be the name that a coordinator gives to an endpoint."""
 
 
 class ClientError(Exception):
@@ -65,7 +69,8 @@ class StageFailed(ClientError):
     """Work that raised an error in a stage; ``outside`` is what of it may leave a device."""
 
     def __init__(self, stage: str, error: Exception) -> None:
-        self.stage, (self.kind, text), self.outside = stage, inside(error), outside(error)
+        (self.kind, text), self.outside = inside(error), outside(error)
+        self.stage = one_line(stage, LONGEST)
         super().__init__(text)
 
 

@@ -14,13 +14,14 @@ from hansa.conf import place, wire
 from hansa.conf.components import BUILT_IN, fields, resolve, site_options
 from hansa.conf.compose import compose, own_code
 from hansa.conf.digest import learning_settings, places
-from hansa.conf.errors import ConfigError, NotTaken, WrongValue
+from hansa.conf.errors import CannotLoad, ConfigError, NotTaken, WrongValue
 from hansa.conf.parts import GROUPS, SITE_OPTIONS, shipped
 from hansa.conf.run import assemble
 from hansa.conf.wire import choices, sent, words
 
 SECRET = "hunter2"
 FOLDERS = """
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -36,6 +37,7 @@ class Mine(Task):
     more: Path | None = None
     others: tuple[Path, ...] = ()
     by_name: dict[str, Path] | None = None
+    link: os.PathLike[str] | str = ""
     table: str = ""
     depth: int = 1
     def clients(self): return ("a", "b")
@@ -162,6 +164,7 @@ def test_norms_mean_the_same_at_a_place_as_at_the_coordinator():
         "task.by_name.a=/etc",
         "task.table=patients",
         "task.table=",
+        "task.link=/etc",
     ],
 )
 def test_places_of_data_do_not_come_with_a_run(mine, tmp_path, word):
@@ -185,9 +188,17 @@ def test_a_place_sets_its_own_places_of_data_and_they_are_no_part_of_the_learnin
     assert at_home.task.root == str(tmp_path)
     assert learning_settings(at_home) == learning_settings(elsewhere)
     assert "task.depth" in learning_settings(at_home)
-    assert places(at_home) == {f"task.{name}" for name in ("root", "more", "others", "by_name", "table")}
+    assert places(at_home) == {f"task.{name}" for name in ("root", "more", "others", "by_name", "table", "link")}
     with pytest.raises(WrongValue, match=r"'task.depth=3' is not a place's own setting"):
         place.settings("task=mine.py:Mine", f"{mine} task.depth=3")
+
+
+@pytest.mark.parametrize("site", ["('tabel',)", "'table'"])
+def test_a_slip_in_the_list_of_a_places_own_options_is_told_and_protects_nothing_less(tmp_path, site):
+    path = tmp_path / "mine.py"
+    path.write_text(FOLDERS.replace('("table",)', site))
+    with pytest.raises(CannotLoad, match="which is none of its options: root, more, others"):
+        place.settings("task=mine.py:Mine", f"task={path}:Mine")
 
 
 def test_a_simulation_sets_places_of_data_as_any_option(mine, tmp_path):

@@ -123,6 +123,12 @@ def test_the_devices_log_and_a_simulation_have_the_text(own, name):
     assert told.get(name, ROW) in failure.text or name == "library"
 
 
+def test_a_stage_that_a_coordinator_named_is_one_line_that_is_not_long():
+    with pytest.raises(StageFailed) as failed, stage("train.\x1b]0;x\n" * 5000):
+        raise ValueError
+    assert len(failed.value.stage) <= 100 and failed.value.stage.isprintable()
+
+
 def test_an_error_of_hansa_that_is_public_leaves_with_its_text_where_hansa_raised_it():
     failed = raised(lambda: settle(MemoryStates(), "run", "riga", (4, 0)))
     assert failure_of(failed, share=False).text == str(failed)
