@@ -45,10 +45,10 @@ class HansaApp(ClientApp):
         except StageFailed as error:  # Flower would send all of its text
             return error_reply(message, str(_told(error, context)))
         try:
-            reply = site.work_on(call, client)
+            with stage("answering"):
+                return reply_message(site.work_on(call, client), message)
         except StageFailed as error:
-            reply = Reply.to(call, client, call.digest, failure=_told(error, context))
-        return reply_message(reply, message)
+            return reply_message(Reply.to(call, client, call.digest, failure=_told(error, context)), message)
 
 
 app = HansaApp()

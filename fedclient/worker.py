@@ -72,8 +72,8 @@ def carry_out(order: Order) -> str:
         head = (folder / "head").read_bytes()
         if head == FLOWER:
             return _flowers(folder, body, order)
-        reply, told = _hansas(head, body, order)
-    _write(folder, *pack_reply(reply))
+        answer, told = _hansas(head, body, order)
+    _write(folder, *answer)
     return told
 
 
@@ -85,15 +85,16 @@ def _flowers(folder: Path, body: Buffer, order: Order) -> str:
     return failure
 
 
-def _hansas(head: bytes, body: Buffer, order: Order) -> tuple[Reply, str]:
+def _hansas(head: bytes, body: Buffer, order: Order) -> tuple[tuple[bytes, Body], str]:
     call = replace(read_call(head, memoryview(body)), fields=order.get("fields", ()))
     try:
-        reply = _answer(call, order)
-        return reply, str(reply.failure or "")
+        with stage("answering"):
+            reply = _answer(call, order)
+            return pack_reply(reply), str(reply.failure or "")
     except StageFailed as error:
         share = order.get("limits", {}).get("share_errors", False)
         reply = Reply.to(call, order["client"], call.digest, failure=failure_of(error, share))
-        return reply, str(failure_of(error, share=True))
+        return pack_reply(reply), str(failure_of(error, share=True))
 
 
 def _answer(call: Call, order: Order) -> Reply:

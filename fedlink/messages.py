@@ -28,7 +28,7 @@ LONGEST_NAME = 100
 
 
 def fingerprints(settings: Settings) -> tuple[str, ...]:
-    """Return a word ``NAME=HEX`` for each field, from which its value cannot be read.
+    """Return a word ``NAME=HEX`` for each field, by which values can be compared without being sent.
 
     >>> fingerprints({"seed": "1"})
     ('seed=6b86b273ff34fce1',)

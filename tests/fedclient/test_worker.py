@@ -9,6 +9,8 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
+from hansa.conf import place
+from hansa.conf.digest import digest, learning_settings
 from hansa.fedclient.outside import KEPT
 from hansa.fedclient.worker import carry_out
 from hansa.fedlink.messages import SETTLE, Call, fingerprints
@@ -17,6 +19,19 @@ from tests.places import run_of
 
 run_of = functools.cache(run_of)
 ROW = "54-male-asymptomatic-666"
+ODD = """
+from dataclasses import replace
+from hansa.strategies import FedAvg, Endpoint
+
+class Wide(Endpoint):
+    def encode(self, *given):
+        rows, after = super().encode(*given)
+        return rows.astype("float64"), after
+
+class Odd(FedAvg):
+    def endpoints(self, problem):
+        return {name: Wide(**vars(end)) for name, end in super().endpoints(problem).items()}
+"""
 GOOD = (files("hansa.fedtasks") / "data" / "heart_disease" / "hungary.csv").read_text()
 
 
@@ -130,3 +145,14 @@ def test_a_good_table_is_worked_on(device, tmp_path):
     (tmp_path / "patients" / "hungary.csv").write_text(GOOD)
     raw, told = device(call("evaluate.model", payload={"model": call().payload["model"]}))
     assert told == "" and b'"failure":null' in raw
+
+
+def test_an_answer_that_cannot_be_packed_is_a_failure_and_not_the_workers_end(device, tmp_path):
+    (tmp_path / "patients" / "hungary.csv").write_text(GOOD)
+    rule = tmp_path / "rule.py"
+    rule.write_text(ODD)
+    words = ["task=heart_disease", "rounds=3", "evaluation.every=1", "strategy=rule.py:Odd"]
+    site = [f"strategy={rule}:Odd"]
+    settings = learning_settings(place.settings(" ".join(words), site[0])[0])
+    raw, _ = device(call(digest=digest(settings)), run=words, place=site, fields=())
+    assert read(raw)["failure"][:2] == ["answering", "MalformedMessage"]
