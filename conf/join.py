@@ -160,15 +160,15 @@ def _approve(invitation: Invitation, yes: bool) -> None:
 
 def _enrol(place: Place, invitation: Invitation) -> None:
     """Get a certificate; wait for a coordinator that is not there yet. Raises EnrolmentRefused."""
-    told, tries = "", 0
+    told, begun = "", time.monotonic()
     while not place.enrolled:
         try:
             asyncio.run(place.enrol(invitation, time.time()))
         except Unreachable as error:
             if str(error) != told:
                 print(f"not enrolled yet: {error} Trying again, for ever.", file=sys.stderr, flush=True)
-            told, tries = str(error), tries + 1
-            time.sleep(Backoff().pause(tries, random.random()))
+            told = str(error)
+            time.sleep(Backoff().pause(time.monotonic() - begun, random.random()))
 
 
 def _visible(line: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from hansa.fedlink.errors import LinkError, NotWanted
 from hansa.fedlink.grpc13 import grpc
 from hansa.fedlink.protocol import Backoff, Client
 from hansa.fedlink.protocol import effects as do
+from hansa.fedlink.protocol.limits import one_line
 from hansa.fedlink.protocol.wire import write_chunk
 
 AGAIN = 3600.0
@@ -53,7 +55,8 @@ class Agent:
     _busy: float = 0.0
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _uploads: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _working: str = ""
+    _key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+    """This device's secret randomness: the same for each of its workers, so that work done once more has its bits."""
     _renewing: float = 0.0
     _leaving: bool = False
 
@@ -63,19 +66,18 @@ class Agent:
 
     async def live(self) -> None:
         """Stay connected until it is over: the coordinator wants nobody of this name, or ``once`` has passed."""
-        self._busy, failures, told = self.clock(), 0, ""
+        self._busy, lost, told = self.clock(), self.clock(), ""
         ticking = asyncio.create_task(self._tick())
         try:
             while True:
-                await self._renew()
-                why, welcomed = await self._connected()
+                why, welcomed = await self._tried()
                 ended = self._ended
                 if self._leaving or self._over():
                     return
                 if ended is not None and not ended.come_back:
                     raise NotWanted(ended.text)
-                failures = 1 if welcomed else failures + 1
-                pause = self.backoff.pause(failures, self.chance.random())
+                lost = self.clock() if welcomed else lost
+                pause = self.backoff.pause(self.clock() - lost, self.chance.random())
                 if why != told or welcomed:
                     self.tell(f"not connected: {why} Trying again, at least once a minute, for ever.")
                 told = why
@@ -91,9 +93,27 @@ class Agent:
         self._leaving = True
         self._carry_out(self._client.stop("the device stops."))
 
+    async def _tried(self) -> tuple[str, bool]:
+        """Hold one connection, and take whatever goes wrong with it for its end: the device stays."""
+        self._ended, self._welcome = None, False
+        try:
+            await self._renew()
+            return await self._connected()
+        except Exception as error:  # noqa: BLE001 - a device ends by its owner, a goodbye or its revocation only
+            return _told(error), self._welcome
+        finally:
+            self._apart()
+
+    def _apart(self) -> None:
+        """There is no line any more: what is held stays for the next one."""
+        for upload in self._uploads.values():
+            upload.cancel()
+        self._carry_out(self._client.closed(self.clock()))
+        self._spool.torn()
+        self._line = None
+
     async def _connected(self) -> tuple[str, bool]:
         """Hold one connection; return why it ended, and whether the coordinator had welcomed this device."""
-        self._ended, self._welcome = None, False
         trust = self.place.trust()
         line = self._line = Line(trust, self._receive)
         self._carry_out(self._client.start(self.clock(), self.wall()))
@@ -103,11 +123,6 @@ class Agent:
         except grpc.aio.AioRpcError as error:
             lost = f"the line broke ({error.details()})."
             why = lost if self._welcome else await asyncio.to_thread(diagnose, trust, self.wall())
-        for upload in self._uploads.values():
-            upload.cancel()
-        self._carry_out(self._client.closed(self.clock()))
-        self._spool.torn()
-        self._line = None
         return self._ended.text if self._ended is not None and self._ended.code else why, self._welcome
 
     def _receive(self, raw: bytes) -> None:
@@ -122,8 +137,7 @@ class Agent:
                 case do.StartBody() | do.StoreBody():
                     self._keep(effect)
                 case do.BodyComplete():
-                    whole = self._spool.whole(effect.request_id, effect.sha256)
-                    self._carry_out((self._client.downloaded if whole else self._client.damaged)(effect.request_id))
+                    self._check(effect)
                 case do.RunWork():
                     self._start(self._tasks, effect.request_id, self._work(effect))
                 case do.UploadFrom():
@@ -151,23 +165,32 @@ class Agent:
             self.tell(f"{_what(effect.request_id)} cannot be stored: {error}")
             self._carry_out(self._client.refuse(effect.request_id, f"the device cannot store it: {reason(error)}"))
 
+    def _check(self, effect: do.BodyComplete) -> None:
+        """See whether a body is whole; where it cannot be read, as its last piece could not be stored, it is not."""
+        try:
+            whole = self._spool.whole(effect.request_id, effect.sha256)
+        except OSError as error:
+            self.tell(f"{_what(effect.request_id)} cannot be read: {error}")
+            self._carry_out(self._client.refuse(effect.request_id, f"the device cannot read it: {reason(error)}"))
+            return
+        self._carry_out((self._client.downloaded if whole else self._client.damaged)(effect.request_id))
+
     async def _work(self, effect: do.RunWork) -> None:
         start, request_id = self.clock(), effect.request_id
         try:
             folder = self._spool.order(request_id, effect.head)
-            self._working = request_id
-            failure = await self._shop.work(self.place.order(folder, self._run, self._fields))
+            order = self.place.order(folder, self._run, self._fields) | {"key": self._key}
+            failure = await self._shop.work(order, lambda text: self.tell(f"{_what(request_id)}: {text}"))
             answer = self._spool.answer(request_id)
-        except (OSError, LinkError, WorkerDied) as error:
-            self.tell(f"{_what(request_id)} failed: {error}")
+            done = f"is done in {self.clock() - start:.2f} s, {answer.size} B to send"
+            self.tell(f"{_what(request_id)} {f'failed: {failure}' if failure else done}")
+            self._carry_out(self._client.answered(request_id, answer))
+        except Exception as error:  # noqa: BLE001 - it ends this request, not the device
+            self.tell(f"{_what(request_id)} failed: {_told(error)}")
             self._carry_out(self._client.refuse(request_id, reason(error)))
             self._spool.drop(request_id)
-            return
         finally:
-            self._working, self._busy = "", self.clock()
-        done = f"is done in {self.clock() - start:.2f} s, {answer.size} B to send"
-        self.tell(f"{_what(request_id)} {f'failed: {failure}' if failure else done}")
-        self._carry_out(self._client.answered(request_id, answer))
+            self._busy = self.clock()
 
     async def _upload(self, effect: do.UploadFrom) -> None:
         line = self._line
@@ -175,8 +198,8 @@ class Agent:
             for at, piece in self._spool.pieces(effect.request_id, effect.offset, effect.chunk):
                 if line is None or not await line.outbox.chunk(write_chunk(effect.request_id, at, piece)):
                     return
-        except OSError as error:
-            self.tell(f"{_what(effect.request_id)} cannot be sent, as its answer cannot be read: {error}")
+        except Exception as error:  # noqa: BLE001 - it is offered again after the next connect
+            self.tell(f"{_what(effect.request_id)} cannot be sent: {_told(error)}")
 
     def _start(self, tasks: dict[str, asyncio.Task[None]], request_id: str, doing: Coroutine[Any, Any, None]) -> None:
         if (before := tasks.pop(request_id, None)) is not None:
@@ -185,24 +208,34 @@ class Agent:
         task.add_done_callback(lambda done: tasks.pop(request_id) if tasks.get(request_id) is done else None)
 
     def _drop(self, effect: do.Forget | do.CancelWork) -> None:
-        """Forget a request; where the worker is at it, it is ended, for work cannot be interrupted otherwise."""
+        """Forget a request, and stop what is done for it."""
         for tasks in (self._tasks, self._uploads):
             if (task := tasks.pop(effect.request_id, None)) is not None:
                 task.cancel()
         if isinstance(effect, do.CancelWork):
             self.tell(f"{_what(effect.request_id)} is cancelled: {effect.reason}")
-            if self._working == effect.request_id:
-                self._shop.close()
         self._spool.drop(effect.request_id)
 
     async def _tick(self) -> None:
+        """Look once a second what is due; what goes wrong is told when it is new, and the next look comes."""
+        told = ""
         while True:
             await asyncio.sleep(1)
-            self._carry_out(self._client.tick(self.clock()))
-            if self.place.due(self.wall()) and self.clock() >= self._renewing and self._line is not None:
-                self._line.outbox.close()  # the next connection renews first
-            if self._over():
-                self.leave()
+            try:
+                self._look()
+                wrong = ""
+            except Exception as error:  # noqa: BLE001 - a certificate that cannot be read now can be in a second
+                wrong = _told(error)
+            if wrong not in ("", told):
+                self.tell(wrong)
+            told = wrong
+
+    def _look(self) -> None:
+        self._carry_out(self._client.tick(self.clock()))
+        if self._over():
+            self.leave()
+        elif self._line is not None and self.clock() >= self._renewing and self.place.due(self.wall()):
+            self._line.outbox.close()  # the next connection renews first
 
     def _over(self) -> bool:
         if self.once is None or self._client.holds():
@@ -220,6 +253,12 @@ class Agent:
             self.tell(f"the certificate is renewed, until {self.place.until()}")
         except LinkError as error:
             self.tell(f"the certificate, good until {self.place.until()}, is not renewed: {error}")
+
+
+def _told(error: Exception) -> str:
+    """Write an error for the device's log; those of Hansa's own say all that is needed."""
+    text = one_line(str(error))
+    return text if isinstance(error, (LinkError, WorkerDied)) else f"{type(error).__name__}: {text or 'no message'}."
 
 
 def _what(request_id: str) -> str:

@@ -12,7 +12,6 @@ import json
 import mmap
 import os
 import queue
-import secrets
 import shlex
 import sys
 import threading
@@ -35,14 +34,13 @@ from hansa.fedclient.state import DiskStates
 from hansa.fedlink.memory import keep_all
 from hansa.fedlink.messages import Call, Reply
 from hansa.fedlink.packing import FLOWER, Body, pack_reply, read_call
+from hansa.fedlink.protocol.limits import one_line
 
 Order: TypeAlias = Mapping[str, Any]
 """folder, run and fields (the run's words), place and node (the device's words), client, state (a folder), task (the
-approved), limits (the owner's)."""
+approved), key (the device's secret randomness), limits (the owner's)."""
 Buffer: TypeAlias = mmap.mmap | bytes
 AT_ONCE = 2**20
-OWN_KEY = secrets.token_bytes(32)
-"""This device's secret randomness; it dies with the process."""
 
 
 def main() -> None:
@@ -53,7 +51,8 @@ def main() -> None:
     orders: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
     while True:
-        print(json.dumps({"failure": carry_out(json.loads(orders.get()))}), file=told, flush=True)
+        failure = one_line(carry_out(json.loads(orders.get())))
+        print(json.dumps({"failure": failure}), file=told, flush=True)
 
 
 def _listen(orders: queue.SimpleQueue[str]) -> None:
@@ -112,7 +111,7 @@ def _answer(call: Call, order: Order) -> Reply:
             return greeted
         run = place.run(*words)
         check_run(order.get("limits", {}), run)
-        site = run.site(DiskStates(Path(order["state"])), OWN_KEY)
+        site = run.site(DiskStates(Path(order["state"])), bytes.fromhex(order["key"]))
     return site.work_on(call, order["client"])
 
 

@@ -1,4 +1,8 @@
-"""Starts the worker process when there is work, keeps it warm for a while, and survives its death."""
+"""Starts the worker process when there is work, keeps it warm for a while, and survives its death.
+
+An answer belongs to the order before it. Whoever stops waiting for one, or is answered with anything but a line of
+JSON, ends the process, so that what it still says can never pass for the answer to the next order.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import json
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,24 +34,58 @@ class Workshop:
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
     _closing: asyncio.TimerHandle | None = None
 
-    async def work(self, order: Mapping[str, Any]) -> str:
-        """Let the worker carry out an order; return what went wrong in it. Raises WorkerDied."""
+    async def work(self, order: Mapping[str, Any], tell: Callable[[str], None]) -> str:
+        """Let the worker carry out an order, and once more where it dies over it, of which ``tell`` hears.
+
+        Returns what went wrong in the work. Raises WorkerDied where the second worker died too.
+        """
         async with self._one:
             if self._closing is not None:
                 self._closing.cancel()
-            process = await self._started()
-            assert process.stdin is not None and process.stdout is not None
             try:
-                process.stdin.write(json.dumps(order).encode() + b"\n")
-                await process.stdin.drain()
-                answered = await process.stdout.readline()
-            except ConnectionError:
-                answered = b""
-            if not answered:
-                self._process = None
-                raise WorkerDied(_how(await process.wait()))
-            self._closing = asyncio.get_running_loop().call_later(self.idle_after, self.close)
+                return await self._twice(order, tell)
+            except BaseException:  # cancelled, for one: work cannot be interrupted otherwise
+                await self.end()
+                raise
+            finally:
+                self._closing = asyncio.get_running_loop().call_later(self.idle_after, self.close)
+
+    async def _twice(self, order: Mapping[str, Any], tell: Callable[[str], None]) -> str:
+        try:
+            return await self._once(order)
+        except WorkerDied as died:
+            tell(f"{died}; the work is done once more")
+        try:
+            return await self._once(order)
+        except WorkerDied as died:
+            raise WorkerDied(f"twice, {died}") from None
+
+    async def _once(self, order: Mapping[str, Any]) -> str:
+        process = await self._started()
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+            await process.stdin.drain()
+            answered = await process.stdout.readline()
+        except ConnectionError:
+            answered = b""
+        except ValueError:
+            answered = b"a line longer than any answer"
+        if not answered:
+            self._process = None
+            raise WorkerDied(_how(await process.wait()))
+        try:
             return str(json.loads(answered)["failure"])
+        except (ValueError, TypeError, KeyError):
+            await self.end()
+            raise WorkerDied("the worker process wrote what is no answer: see the device's log") from None
+
+    async def end(self) -> None:
+        """End the worker, and wait until it is gone."""
+        process = self._process
+        self.close()
+        if process is not None:
+            await process.wait()
 
     def close(self) -> None:
         """End the worker, whatever it does; the next order starts another."""

@@ -85,6 +85,8 @@ class Line:
                 if self.outbox.closed:
                     await asyncio.wait({writer}, timeout=1)
                 for task in (reader, writer):
+                    if task.cancelled():  # by gRPC: who awaits its result would be taken for cancelled too
+                        raise ConnectionResetError("gRPC gave the stream up")
                     if task.done():
                         task.result()
             finally:

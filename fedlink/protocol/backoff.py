@@ -1,25 +1,25 @@
-"""When to try again: exponential with full jitter, for ever, so that a fleet does not come back in step."""
+"""When to try again: in proportion to the outage, with jitter, for ever, so that a fleet does not come back in step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-DOUBLINGS = 60
-"""After so many the cap is reached, whatever the first pause."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Backoff:
-    """Pauses in seconds. Their upper bound begins with ``first`` and doubles up to ``cap``."""
+    """Pauses in seconds: a ``share`` of the outage so far, of which jitter takes up to a half.
 
-    first: float = 1.0
-    cap: float = 60.0
+    So whoever comes back after T seconds is tried again at most ``share`` T later, ``least`` and ``most`` apart.
+    """
 
-    def pause(self, failures: int, uniform: float) -> float:
-        """Return the pause after so many failures in a row (1 and up), given a uniform draw from [0, 1).
+    least: float = 2.0
+    most: float = 60.0
+    share: float = 1 / 6
 
-        >>> [Backoff().pause(n, 0.5) for n in (1, 2, 3, 100)]
-        [0.5, 1.0, 2.0, 30.0]
+    def pause(self, outage: float, uniform: float) -> float:
+        """Return the pause after so many seconds without a line, given a uniform draw from [0, 1).
+
+        >>> [Backoff().pause(seconds, 0.5) for seconds in (0, 60, 3600)]
+        [1.5, 7.5, 45.0]
         """
-        doublings = min(max(failures, 1) - 1, DOUBLINGS)
-        return uniform * min(self.cap, self.first * 2.0**doublings)
+        return min(self.most, max(self.least, self.share * outage)) * (1 + uniform) / 2

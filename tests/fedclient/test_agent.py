@@ -27,11 +27,14 @@ class Slow(Task):
     def train(self, model, data, settings, rng):
         print("a task may print")
         flag = Path(os.environ["FLAGS"])
-        try:
-            (flag / "die").unlink()  # one of several workers finds it
-            os.kill(os.getpid(), signal.SIGKILL)
-        except FileNotFoundError:
-            pass
+        for name in ("die", "second"):
+            try:
+                (flag / name).unlink()  # one of several workers finds it
+                os.kill(os.getpid(), signal.SIGKILL)
+            except FileNotFoundError:
+                pass
+        if (flag / "long").exists():
+            raise ValueError("x" * 200_000 + chr(27))
         if (flag / "wait").exists():
             (flag / "waiting").touch()
             while (flag / "wait").exists():
@@ -83,13 +86,34 @@ def test_a_device_works_lets_its_worker_go_and_ends_at_ctrl_c_with_130(there):
     assert "a task may print" in told and "Traceback" not in told
 
 
-def test_a_worker_that_is_killed_is_told_by_name_and_the_next_request_has_another(there):
+def test_a_worker_that_is_killed_costs_nothing_and_has_its_work_done_by_another(there):
     joined(there, "bergen", "riga")
     (there.home / "die").touch()
     serve(there, "rounds=2")
     told = there.served()
-    assert told["failures"] == 1 and told["rounds"] == 2
-    assert "is left out: link: Refused: the worker process was killed (signal 9)" in there.log("serve")
+    assert (told["failures"], told["rounds"]) == (0, 2)
+    assert "killed (signal 9): is there enough memory?; the work is done once more" in there.log("bergen") + there.log(
+        "riga"
+    )
+
+
+def test_a_second_death_over_one_request_is_told_by_name_and_the_next_request_has_another_worker(there):
+    joined(there, "bergen")
+    (there.home / "die").touch()
+    (there.home / "second").touch()
+    serve(there, "rounds=2")
+    told = there.served()
+    assert (told["failures"], told["rounds"]) == (1, 2)
+    assert "is left out: link: Refused: twice, the worker process was killed (signal 9)" in there.log("serve")
+
+
+def test_a_failure_of_any_length_is_told_in_one_line_and_holds_nobody_up(there):
+    joined(there, "bergen")
+    (there.home / "long").touch()
+    serve(there, "rounds=1", "lost_rounds=1")
+    assert there.processes.pop("serve").wait(60) == 1
+    assert "train.update of round 1 failed: training: ValueError: xxxx" in there.log("bergen")
+    assert max(map(len, there.log("bergen").splitlines())) < 1000 and chr(27) not in there.log("bergen")
 
 
 def test_a_device_killed_in_mid_work_works_again_and_its_answer_arrives_once(there):

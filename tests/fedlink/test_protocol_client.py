@@ -297,6 +297,5 @@ def test_a_spool_that_holds_too_much_is_refused():
 
 
 def test_pauses_grow_to_a_cap_for_ever():
-    backoff = Backoff(first=1, cap=60)
-    assert [backoff.pause(n, 1.0) for n in (1, 2, 3, 7, 10**9)] == [1, 2, 4, 60, 60]
-    assert backoff.pause(5, 0.0) == 0 and backoff.pause(5, 0.25) == 4
+    assert [Backoff().pause(seconds, 1.0) for seconds in (0, 12, 60, 360, 1e9)] == [2, 2, 10, 60, 60]
+    assert [Backoff().pause(seconds, 0.0) for seconds in (0, 60, 1e9)] == [1, 5, 30]
