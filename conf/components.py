@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import math
@@ -262,13 +263,20 @@ def _entry_point(point: importlib.metadata.EntryPoint) -> type:
         raise CannotLoad(f"strategy {point.name!r} ({point.value}) cannot be loaded: {_told(error)}.") from error
 
 
+class _Source(importlib.machinery.SourceFileLoader):
+    """Runs what stands in the file, whatever bytecode lies beside it."""
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def load(path: Path) -> types.ModuleType:
     """Import a person's own Python file; raises CannotLoad."""
     if not path.is_file():
         raise CannotLoad(f"{path} is no file: give the path of a Python file, as in ./mine.py:Mine.")
     name = f"{OWN}{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Source(name, str(path)))
+    if path.suffix != ".py" or spec is None or spec.loader is None:
         raise CannotLoad(f"{path} is no Python file: its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

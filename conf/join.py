@@ -106,8 +106,8 @@ def _own(given: Settings) -> list[str]:
 
 
 def _absolute(name: str, value: str) -> str:
-    """Return a place's data by its whole path: where a word of the task is no file or folder here, it is no path."""
-    is_path = name == "task.data_dir" or (name.startswith(TASK) and Path(value).exists())
+    """Return a place's data or code by its whole path: where a word of the task is no file here, it is no path."""
+    is_path = name == "task.data_dir" or is_file(f"{name}={value}") or (name.startswith(TASK) and Path(value).exists())
     return str(Path(value).absolute()) if is_path and value else value
 
 
@@ -147,7 +147,7 @@ def _approve(invitation: Invitation, yes: bool) -> None:
     print(f"this device  {invitation.client}")
     if isinstance(task, TaskFile):
         print(f"task         {task.class_name} of {task.file}, SHA-256 {task.sha256}; this code will run here:\n")
-        print("\n".join(f"    {_visible(line)}" for line in task.text.splitlines()), end="\n\n")
+        print("\n".join(f"    {_visible(line)}" for line in task.text.split("\n")), end="\n\n")
     else:
         print(f"task         {task}, which is part of Hansa")
     if yes:

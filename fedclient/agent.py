@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hansa.fedclient.limits import SiteLimits
 from hansa.fedclient.outside import reason
 from hansa.fedclient.place import Place
 from hansa.fedclient.spool import Spool
@@ -21,7 +22,7 @@ from hansa.fedclient.workshop import WorkerDied, Workshop
 from hansa.fedlink.dial import Line, diagnose
 from hansa.fedlink.errors import LinkError, NotWanted
 from hansa.fedlink.grpc13 import grpc
-from hansa.fedlink.protocol import Backoff, Client
+from hansa.fedlink.protocol import Backoff, Client, Limits
 from hansa.fedlink.protocol import effects as do
 from hansa.fedlink.protocol.limits import one_line
 from hansa.fedlink.protocol.wire import write_chunk
@@ -61,8 +62,9 @@ class Agent:
     _leaving: bool = False
 
     def __post_init__(self) -> None:
-        self._spool, self._shop = Spool(root=self.place.spool), Workshop(self.idle_after)
-        self._client = Client(software=self.software, held=self._spool.held())
+        self._spool, self._shop = Spool(root=self.place.spool), Workshop(self.place.home, self.idle_after)
+        self._site = SiteLimits.read(self.place.home)
+        self._client = Client(software=self.software, held=self._spool.held(), limits=Limits(body=self._site.body))
 
     async def live(self) -> None:
         """Stay connected until it is over: the coordinator wants nobody of this name, or ``once`` has passed."""
@@ -179,7 +181,8 @@ class Agent:
         start, request_id = self.clock(), effect.request_id
         try:
             folder = self._spool.order(request_id, effect.head)
-            order = self.place.order(folder, self._run, self._fields) | {"key": self._key}
+            order = self.place.order(folder, self._run, self._fields)
+            order |= {"key": self._key, "limits": self._site.order()}
             failure = await self._shop.work(order, lambda text: self.tell(f"{_what(request_id)}: {text}"))
             answer = self._spool.answer(request_id)
             done = f"is done in {self.clock() - start:.2f} s, {answer.size} B to send"

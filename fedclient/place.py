@@ -5,6 +5,7 @@ ca.pem                     whom it trusts
 client.key, client.pem     the key that shows who it is, and its certificate; renewed by themselves
 identity.key               the identity that stays
 mine.py                    the approved task file, where there is one
+site.yaml                  what its owner allows at most
 state/, spool/             the client's state by run; requests that are not finished
 """
 

@@ -13,9 +13,11 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-COMMAND = (sys.executable, "-m", "hansa.fedclient.worker")
+COMMAND = (sys.executable, "-P", "-m", "hansa.fedclient.worker")
+"""-P: no file of the current folder is imported in place of a library's."""
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 
 
@@ -27,8 +29,9 @@ class WorkerDied(Exception):
 
 @dataclass(eq=False)
 class Workshop:
-    """One worker at most; ``idle_after`` are the seconds that it stays without work."""
+    """One worker at most, in ``folder``; ``idle_after`` are the seconds that it stays without work."""
 
+    folder: Path
     idle_after: float
     _process: Process | None = None
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -97,7 +100,7 @@ class Workshop:
         if self._process is None or self._process.returncode is not None:
             environment = {**os.environ, **QUIET}
             self._process = await asyncio.create_subprocess_exec(
-                *COMMAND, stdin=PIPE, stdout=PIPE, env=environment, start_new_session=True
+                *COMMAND, stdin=PIPE, stdout=PIPE, env=environment, cwd=self.folder, start_new_session=True
             )  # Ctrl-C is for the agent, which ends the worker itself
         return self._process
 

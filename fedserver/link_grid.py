@@ -150,11 +150,11 @@ class LinkGrid(Grid):
         _, message = self._waiting[event.request_id]
         event.file.seek(0)
         reply = from_bytes(event.file.read(event.size))
-        if (
-            reply.metadata.reply_to_message_id != event.request_id
-            or reply.metadata.dst_node_id != message.metadata.src_node_id
-        ):
+        sent, came = message.metadata, reply.metadata
+        if came.reply_to_message_id != event.request_id or came.dst_node_id != sent.src_node_id:
             raise MalformedMessage("the reply is to another message: install the same hansa on both sides.")
+        if (came.src_node_id, came.run_id, came.message_type) != (node_id(event.name), sent.run_id, sent.message_type):
+            raise MalformedMessage(f"the reply is not one of {event.name!r}: its certificate says who it is.")
         return reply
 
     def _without(self, sent: str, text: str) -> None:

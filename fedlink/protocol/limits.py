@@ -68,9 +68,11 @@ class Limits:
 
 
 def check_id(text: str) -> str:
-    """Return an id or a name; raises MalformedFrame where it is empty or too long."""
+    """Return an id or a name; raises MalformedFrame where it is empty, too long, or does not show."""
     if not 1 <= len(text) <= LONGEST_ID or len(text.encode("utf-8", "replace")) > LONGEST_ID:
         raise MalformedFrame(f"an id of {len(text)} characters, which must have 1 to {LONGEST_ID} bytes")
+    if not text.isprintable():
+        raise MalformedFrame("an id with characters that do not show")
     return text
 
 

@@ -11,7 +11,7 @@ import pytest
 from hansa.conf import join, main
 from hansa.fedclient.place import Place
 
-TASK = "class Pumps:\n    pass  # only read, never run here \x1b[8mhidden\n"
+TASK = "class Pumps:\n    pass  # only read, never run here\n"
 ENDS = ("--once", "once_after=0.5")
 
 
@@ -93,7 +93,6 @@ def test_what_will_run_is_shown_before_anything_is_kept(hansa, tmp_path, monkeyp
     code, text = hansa("join", INVITATION)
     assert code == 1 and "federation   plants, coordinator localhost:1" in text
     assert "Pumps of mine.py, SHA-256 " in text and "    class Pumps:" in text
-    assert "\x1b" not in text and "\\x1b[8mhidden" in text, "what a terminal would hide is seen"
     assert not (tmp_path / "hansa-bergen").exists()
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr("builtins.input", lambda question: "n")
@@ -128,3 +127,9 @@ def test_two_do_not_work_in_one_home(hansa, tmp_path):
 
 def test_help_says_how(hansa):
     assert "hansa join bergen.invitation --request FILE" in hansa("join", "--help")[1]
+
+
+def test_a_task_file_that_hides_something_is_not_handed_out(hansa, tmp_path):
+    (tmp_path / "mine.py").write_text("class Pumps:\n    pass  # \x1b[8mhidden\n")
+    code, text = hansa("provision", "others", "address=localhost:1", "task=./mine.py:Pumps", "clients=bergen")
+    assert code == 1 and "mine.py, line 2: the character U+001B does not show" in text

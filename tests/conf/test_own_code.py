@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
+import py_compile
 import sys
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from hansa.conf import main
-from hansa.conf.components import PARTS, build
+from hansa.conf.components import PARTS, build, load
 from hansa.conf.compose import compose, own_code
 from hansa.conf.digest import learning_settings
 from hansa.conf.errors import CannotLoad, UnknownSetting, WrongValue
@@ -261,3 +264,13 @@ def test_components_take_whole_numbers_for_reals_and_nothing_else():
         (name,) = wrong
         with pytest.raises(WrongValue, match=rf"client\.{name}=.* it must be"):
             build("client", {"_target_": local, **wrong})
+
+
+def test_bytecode_that_lies_beside_a_file_is_not_run(tmp_path):
+    path, planted = tmp_path / "mine.py", tmp_path / "other.py"
+    path.write_text("found = 'shown'\n")
+    planted.write_text("found = 'other'\n")
+    os.utime(planted, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    cached = Path(importlib.util.cache_from_source(str(path)))
+    py_compile.compile(str(planted), cfile=str(cached), dfile=str(path), doraise=True)
+    assert load(path).found == "shown"

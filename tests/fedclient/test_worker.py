@@ -56,6 +56,7 @@ def device(tmp_path):
             "place": [f"task.data_dir={tmp_path / 'patients'}"],
             "node": [],
             "client": "hungary",
+            "key": "00" * 32,
             "state": str(tmp_path / "state"),
             "task": {"name": "heart_disease"},
             "limits": {},

@@ -20,9 +20,9 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def shop(monkeypatch):
+def shop(monkeypatch, tmp_path):
     monkeypatch.setattr(workshop, "COMMAND", (sys.executable, "-c", WORKER))
-    return Workshop(30.0)
+    return Workshop(tmp_path, 30.0)
 
 
 def carry_out(coroutine):

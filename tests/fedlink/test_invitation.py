@@ -17,18 +17,21 @@ from hansa.fedlink.invitation import (
     Invitation,
     TaskFile,
     ca_fingerprint,
+    demand_plain,
     invite,
     read_invitation,
     read_request_file,
+    read_task,
     request_file,
     split_address,
+    task_fields,
     write_invitation,
 )
 from tests.identities import NOW, Device, Side, handshake, pem, server_side
 
 ROOT = new_root("hanse", NOW)
 ISSUER = ROOT.issuing("hanse", NOW)
-TASK = TaskFile(file="mine.py", class_name="Pumps", text="class Pumps:\r\n    'ü'\n")
+TASK = TaskFile(file="mine.py", class_name="Pumps", text="class Pumps:\n    'ü'\n")
 
 
 def made(client: str = "Lübeck", now: float = NOW, task: str | TaskFile = TASK) -> Invitation:
@@ -111,6 +114,10 @@ OTHER = new_root("hanse", NOW)
         ({"token": "dHQ="}, "its token is not whole"),
         ({"token": "not base64"}, "its token is not whole"),
         ({"expires": "never"}, "expires must be int or float"),
+        ({"expires": 1e300}, "an end that is none"),
+        ({"expires": -1e300}, "an end that is none"),
+        ({"expires": 10**400}, "an end that is none"),
+        ({"expires": 1e18}, "an end that is none"),
         ({"task": {"name": "../x"}}, "is no task's name"),
         ({"task": {"name": 3}}, "name must be str"),
         ({"task": {}}, "lacks 'class'"),
@@ -165,3 +172,30 @@ def test_a_request_file_comes_back(tmp_path):
     (tmp_path / "file").write_bytes(b"{}")
     with pytest.raises(FileError, match="lacks"):
         read_request_file(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("# coding: utf-7\n+AGEAYgBj-\n", "line 1: its encoding is utf-7"),
+        (
+            "#!/usr/bin/python\n# -*- coding: unicode_escape -*-\n# \\u000aevil()\n",
+            "line 2: its encoding is unicode_escape",
+        ),
+        ("x = 1  # vim: set fileencoding=latin-1 :\n# coding=cp037\n", "line 2: its encoding is cp037"),
+        ("# a comment\x85evil()\n", r"line 1: the character U\+0085"),
+        ("x = 1\r\n", r"line 1: the character U\+000D"),
+        ("x = 1\n# \u2028evil()\n", r"line 2: the character U\+2028"),
+        ("x = 1\n\x0cy = 2\n", r"line 2: the character U\+000C"),
+        ("s = '\u202e'\n", r"line 1: the character U\+202E"),
+        ("s = '\u200b'\n", r"line 1: the character U\+200B"),
+        ("\ufeffx = 1\n", r"line 1: the character U\+FEFF"),
+        ("s = '\x1b[2J'\n", r"line 1: the character U\+001B"),
+        ("s = '\0'\n", r"line 1: the character U\+0000"),
+    ],
+)
+def test_a_task_file_that_runs_otherwise_than_it_is_shown_is_refused(text, told):
+    task = TaskFile(file="a.py", class_name="A", text=text)
+    with pytest.raises(InvitationError, match=told):
+        read_task(task_fields(task), "the task")
+    demand_plain('# -*- coding: utf-8 -*-\n"""Lübeck, 鹿児島"""\n\tx = 1\n', "a.py", InvitationError)

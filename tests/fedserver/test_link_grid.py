@@ -10,10 +10,13 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
+from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.serverapp.strategy import FedAvg, FedMedian
 
+from hansa.fedlink import flower
 from hansa.fedlink.errors import MalformedMessage
 from hansa.fedlink.flower import from_bytes, to_bytes
+from hansa.fedlink.packing import FLOWER
 from hansa.fedlink.protocol import Desk, Limits
 from hansa.fedlink.server import Server
 from hansa.fedserver.link_grid import LinkGrid, node_id
@@ -123,3 +126,28 @@ def test_ids_of_nodes_are_positive_and_stay():
 def test_bytes_that_are_no_message_are_refused(raw):
     with pytest.raises(MalformedMessage, match="no message of Flower's"):
         from_bytes(raw)
+
+
+@pytest.mark.parametrize("forge", [{"src_node_id": node_id("bergen")}, {"run_id": 8}, {"message_type": "evaluate"}])
+def test_a_reply_that_says_it_is_another_s_is_its_sender_s_refusal(plant, tmp_path, forge):
+    def forged(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+        proto = ProtoMessage.FromString(runs(1.0)(head, body)[1])
+        for name, value in forge.items():
+            setattr(proto.metadata, name, value)
+        return FLOWER, proto.SerializeToString()
+
+    with grid(plant, tmp_path, {"bergen": runs(1.0), "luebeck": forged}) as there:
+        sent = [ask(there, node_id(name)) for name in ("bergen", "luebeck")]
+        replies = {reply.metadata.src_node_id: reply for reply in there.send_and_receive(sent, timeout=20)}
+        assert not replies[node_id("bergen")].has_error()
+        assert "not one of 'luebeck'" in replies[node_id("luebeck")].error.reason
+
+
+@pytest.mark.parametrize("error", [AttributeError("x"), RecursionError(), OverflowError(), IndexError()])
+def test_whatever_flower_s_reader_raises_is_the_sender_s_refusal(monkeypatch, error):
+    def raises(proto):
+        raise error
+
+    monkeypatch.setattr(flower, "message_from_proto", raises)
+    with pytest.raises(MalformedMessage, match="no message of Flower's"):
+        flower.from_bytes(b"")
