@@ -7,7 +7,7 @@ import yaml
 
 from hansa.fedclient.limits import TEXT, SiteLimits
 from hansa.fedlink.errors import FileError
-from tests.fleet import fleet, until
+from tests.fleet import fleet
 
 
 def test_the_first_time_writes_the_defaults_which_say_what_they_are(tmp_path):
@@ -50,11 +50,9 @@ def test_what_makes_no_sense_is_refused_and_nothing_is_guessed(tmp_path, text, t
 def test_a_run_that_asks_for_more_is_refused_by_name(tmp_path, text, told):
     with fleet(tmp_path) as there:
         there.provision("cleveland")
+        (home := tmp_path / "hansa-cleveland").mkdir()
+        (home / "site.yaml").write_text(text)
         there.join("cleveland")
-        until((tmp_path / "hansa-cleveland" / "client.pem").exists, lambda: there.log("cleveland"))
-        there.kill("cleveland")
-        (tmp_path / "hansa-cleveland" / "site.yaml").write_text(text)
-        there.start("cleveland", "join", "hansa-cleveland")
         there.start("serve", "serve", "plants", f"listen=127.0.0.1:{there.port}", "rounds=1", "lost_rounds=1")
         assert there.processes.pop("serve").wait(60) == 1
         assert told in there.log("serve")
