@@ -44,8 +44,10 @@ def test_a_stock_server_app_learns_from_devices(there):
 def test_an_app_that_raises_is_told_and_the_device_stays(there):
     (there.home / "riga.txt").rename(there.home / "moved.txt")
     told = served(there, "app=./server_app.py:app", "nodes=2", "rounds=1", "rate=1.0")
-    assert "riga.txt not found. (client_app.py, line 17)" in told and "the mean is 2.000 after 1 rounds" in told
-    assert "failed, and the coordinator is told: " in there.log("riga") and there.processes["riga"].poll() is None
+    assert "FileNotFoundError: client_app.py, line 17 (its text is in the device's log)" in told
+    assert "riga.txt" not in told and "the mean is 2.000 after 1 rounds" in told
+    assert "riga.txt not found. (client_app.py, line 17)" in there.log("riga")
+    assert there.processes["riga"].poll() is None
     (there.home / "moved.txt").rename(there.home / "riga.txt")
 
 
