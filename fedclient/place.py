@@ -71,7 +71,8 @@ class Place:
 
     @classmethod
     def read(cls, home: Path) -> Place:
-        """Read a home that was made by ``write``."""
+        """Read a home that was made by ``write``; its path is made whole, for the worker has a folder of its own."""
+        home = home.absolute()
         path = home / "place.json"
         fields = parse(read(path, LARGEST), path, KINDS, FileError)
         fields.pop("version")

@@ -208,12 +208,13 @@ def test_ctrl_c_in_mid_work_leaves_the_request_open(there):
 
 def test_a_file_in_the_folder_of_the_command_does_not_run_in_place_of_a_library(there):
     joined(there, "bergen")
-    until((there.home / "hansa-bergen" / "client.pem").exists)
+    serve(there, "rounds=1")
+    there.served()
     there.kill("bergen")
     (current := there.home / "current").mkdir()
     (current / "numpy.py").write_text("import os; open(os.path.join(os.environ['FLAGS'], 'ran'), 'w')\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(there, "home", current)
         there.start("bergen", "join", "../hansa-bergen")
-    serve(there, "rounds=1")
+    serve(there, "rounds=1", "run_dir=again")
     assert there.served()["failures"] == 0 and not (there.home / "ran").exists()
