@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from hansa.conf.run import Run
 from hansa.fedserver.coordinator import Coordinator
 from hansa.fedserver.federation import Federation
 from hansa.fedserver.run_directory import RunDirectory
-from hansa.fedserver.runner import Runner, View
+from hansa.fedserver.runner import Hold, Runner, View
 from hansa.strategies.keys import from_seed
 
 
@@ -37,10 +39,11 @@ def runner(
     told: Mapping[str, Any] | None = None,
     names: Sequence[str] | None = None,
     patience: float = 0.0,
+    hold: Hold = nullcontext,
 ) -> Runner:
     """Make the run's directory and all that carries it out; ``own`` is the coordinator's key.
 
-    ``told``, ``names`` and ``patience`` are those of ``Runner``, ``Coordinator`` and ``RunDirectory``.
+    ``told`` and ``hold``, ``names`` and ``patience`` are those of ``Runner``, ``Coordinator`` and ``RunDirectory``.
     """
     coordinator = Coordinator(
         job=run.job,
@@ -54,7 +57,23 @@ def runner(
     )
     directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{run.job.task}-{run.job.strategy_name}"), patience)
     directory.config(OmegaConf.to_yaml(config, resolve=True))
-    return Runner(coordinator=coordinator, directory=directory, view=view, clock=clock, gather=gather, told=told or {})
+    return Runner(
+        coordinator=coordinator,
+        directory=directory,
+        view=view,
+        clock=clock,
+        gather=gather,
+        told=told or {},
+        hold=hold,
+    )
+
+
+def carry_out(runner: Runner) -> None:
+    """Carry out one run; its summary is the last line on standard output, however it ends."""
+    try:
+        runner.carry_out()
+    finally:
+        print(json.dumps(runner.summary), flush=True)
 
 
 def coordinator_key(config: DictConfig, default: str) -> bytes:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import importlib.metadata
 import ipaddress
-import json
 import shlex
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
 
-from hansa.conf.carry import coordinator_key, new_run_id, runner
+from hansa.conf.carry import carry_out, coordinator_key, new_run_id, runner
 from hansa.conf.compose import compose, own_code
 from hansa.conf.digest import places
+from hansa.conf.ending import Ending
 from hansa.conf.errors import WrongValue
 from hansa.conf.parts import SITE
 from hansa.conf.run import Run, assemble
@@ -41,7 +40,7 @@ from hansa.fedlink.protocol.effects import Notice
 from hansa.fedlink.server import Server
 from hansa.fedserver.link import LinkFederation
 from hansa.fedserver.presence import Presence
-from hansa.fedserver.runner import Runner, View
+from hansa.fedserver.runner import Hold, Runner, View
 from hansa.fedserver.watch import Json, Lines, Screen
 from hansa.fedtasks.errors import listed
 
@@ -81,16 +80,13 @@ def main(words: Sequence[str]) -> None:
     keep_chunks()
     _many_files()
     torch.set_num_threads(1)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     asked = read(words)
-    if asked.app:
-        _flowers(asked)
-        return
-    with deploy(asked) as carrying:
-        try:
-            carrying.carry_out()
-        finally:
-            print(json.dumps(carrying.summary), flush=True)
+    with Ending() as ending:
+        if asked.app:
+            _flowers(asked)
+            return
+        with deploy(asked, ending.hold) as carrying:
+            carry_out(carrying)
 
 
 def _flowers(asked: Asked) -> None:
@@ -128,14 +124,14 @@ def read(words: Sequence[str]) -> Asked:
 
 
 @contextmanager
-def deploy(asked: Asked) -> Iterator[Runner]:
+def deploy(asked: Asked, hold: Hold = nullcontext) -> Iterator[Runner]:
     """Listen, and build everything of a run on the link, and its directory; raises the errors of all packages."""
     config, choices = compose(own_code(asked.words))
     demand_none(config)
     run = assemble(config, choices)
     run_id = new_run_id()
     with _listening(asked, _desk(run_id, asked.words, places(config), run.job.settings)) as server:
-        yield _runner(asked, config, run, run_id, server)
+        yield _runner(asked, config, run, run_id, server, hold)
 
 
 @contextmanager
@@ -145,7 +141,7 @@ def _listening(asked: Asked, desk: Desk) -> Iterator[Server]:
         yield server
 
 
-def _runner(asked: Asked, config: DictConfig, run: Run, run_id: str, server: Server) -> Runner:
+def _runner(asked: Asked, config: DictConfig, run: Run, run_id: str, server: Server, hold: Hold) -> Runner:
     presence = Presence(clock=time.monotonic, say=lambda text: view.say(text))
     view = _view(asked.log, run.job.rounds, presence)
     policy = run.job.cohort
@@ -173,6 +169,7 @@ def _runner(asked: Asked, config: DictConfig, run: Run, run_id: str, server: Ser
         clock=time.monotonic,
         gather=gather,
         names=_invited(asked.folder) or None,
+        hold=hold,
     )
     return made
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import hydra
@@ -21,16 +21,18 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hansa.conf import place
 from hansa.conf.attacks import plotted
-from hansa.conf.carry import coordinator_key, new_run_id, runner
+from hansa.conf.carry import carry_out, coordinator_key, new_run_id, runner
 from hansa.conf.compose import explain, own_code
+from hansa.conf.ending import Ending
 from hansa.conf.flags import demand_settings, flags_first, overrides
 from hansa.conf.run import Run, assemble
-from hansa.conf.sweep import Sweep, carry_out
+from hansa.conf.sweep import Sweep
 from hansa.conf.virtual import virtual
-from hansa.fedserver.runner import Runner, View
+from hansa.fedserver.runner import Hold, Runner, View
 from hansa.fedserver.watch import Lines, Screen
 from hansa.fedtasks.errors import listed
 from hansa.simulations.engines import Engines
+from hansa.simulations.scratch import memory, scratch
 from hansa.simulations.states import SharedStates
 from hansa.strategies.keys import from_seed
 from hansa.strategies.pipeline import Names
@@ -49,10 +51,10 @@ def main(words: Sequence[str]) -> None:
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"
     words = flags_first(own_code(words))
-    with tempfile.TemporaryDirectory() as sweeps:
+    with Ending() as ending, scratch(Path(tempfile.gettempdir())) as sweeps:
         sys.argv = ["hansa simulate", *words, f"hydra.sweep.dir={sweeps}"]
         demand_settings(words)
-        sweep = Sweep(words=overrides(words), prepare=prepare)
+        sweep = Sweep(words=overrides(words), prepare=functools.partial(prepare, hold=ending.hold))
         task = functools.partial(_simulate, sweep)
         functools.update_wrapper(task, _simulate)
         try:
@@ -80,15 +82,18 @@ def _simulate(sweep: Sweep, config: DictConfig) -> None:
         if hydra_config.mode is RunMode.MULTIRUN:
             sweep.carry_out(config, choices, hydra_config.overrides.task)
         else:
-            with prepare(config, choices) as runner:
+            with sweep.prepare(config, choices) as runner:
                 carry_out(runner)
     except Exception as error:
         raise _Carried(error) from error
 
 
 @contextmanager
-def prepare(config: DictConfig, choices: Mapping[str, str]) -> Iterator[Runner]:
-    """Build everything of a simulated run, its engine and its directory; the engine ends with the context."""
+def prepare(config: DictConfig, choices: Mapping[str, str], hold: Hold = nullcontext) -> Iterator[Runner]:
+    """Build everything of a simulated run, its engine and its directory; the engine ends with the context.
+
+    ``hold`` is that of ``Runner``.
+    """
     run, run_id = assemble(config, choices), new_run_id()
     names, own = _sorted(run.work.task.clients()), coordinator_key(config, "seed")
     with _states(config, run_id) as states:
@@ -118,6 +123,7 @@ def prepare(config: DictConfig, choices: Mapping[str, str]) -> Iterator[Runner]:
                 told=choice.told(engine) | plot.told(),
                 names=names,
                 patience=PATIENCE,
+                hold=hold,
             )
             print(f"results go to {made.directory.path}", file=sys.stderr)
             print(f"federation={choice.engine}: {choice.why}", file=sys.stderr)
@@ -141,8 +147,11 @@ def _suspects(names: Names, run: Run) -> Names:
 @contextmanager
 def _states(config: DictConfig, run_id: str) -> Iterator[SharedStates]:
     """Keep clients' states for a run: in memory, and where they are large on the disk that results go to."""
-    memory = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())
-    disk = Path(config.run_dir).parent if config.run_dir else Path("runs")
-    states = SharedStates(memory / f"hansa-{run_id}", disk / f".states-{run_id}", int(config.state_memory * 2**30))
-    with closing(states):
+    results = Path(config.run_dir).parent if config.run_dir else Path("runs")
+    size = int(config.state_memory * 2**30)
+    with (
+        scratch(memory(), run_id) as near,
+        scratch(results, run_id, ".states") as far,
+        closing(SharedStates(near, far, size)) as states,
+    ):
         yield states

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from hansa.conf.ending import Ending
 from hansa.conf.errors import WrongValue
 from hansa.conf.flower import play
 from hansa.fedclient.flower_node import values
@@ -16,6 +16,7 @@ from hansa.simulations.flower_app import FlowerApp
 from hansa.simulations.flower_crew import FlowerCrew, seed_all
 from hansa.simulations.flower_grid import PoolGrid
 from hansa.simulations.pool import Pool
+from hansa.simulations.scratch import memory, scratch
 from hansa.strategies.keys import derive
 
 OWN = ("app", "clients", "workers", "seed")
@@ -35,10 +36,10 @@ def main(words: Sequence[str]) -> None:
     config = app.settings(values([f"{name}={value}" for name, value in given.items()]))
     run_id = int.from_bytes(derive(b"hansa flower app", seed, "run")[:8], "little") >> 2
     print(f"{own['app']}: {nodes} nodes in {workers} processes, seed {seed}", file=sys.stderr, flush=True)
-    with tempfile.TemporaryDirectory(prefix="hansa-", dir=_memory()) as folder:
-        crew = FlowerCrew(app=app.client, config=config, nodes=nodes, folder=Path(folder), seed=seed)
+    with Ending(), scratch(memory()) as folder:
+        crew = FlowerCrew(app=app.client, config=config, nodes=nodes, folder=folder, seed=seed)
         with closing(Pool(crew, workers)) as pool:
-            grid = PoolGrid(pool=pool, nodes=nodes, run_id=run_id, folder=Path(folder))
+            grid = PoolGrid(pool=pool, nodes=nodes, run_id=run_id, folder=folder)
             seed_all(derive(b"hansa flower app", seed, "server"))
             play(
                 app.server,
@@ -47,10 +48,6 @@ def main(words: Sequence[str]) -> None:
                 config,
                 lambda: {"clients": nodes, "messages": grid.done, "failures": grid.failed},
             )
-
-
-def _memory() -> str | None:
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def _number(own: dict[str, str], name: str, default: int, least: int = 1) -> int:

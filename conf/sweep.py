@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from rich.console import Console
 
-from hansa.conf.carry import new_run_id
+from hansa.conf.carry import carry_out, new_run_id
 from hansa.conf.errors import RunsFailed, WrongValue, told
 from hansa.conf.sweep_table import UNBOUNDED, show
 from hansa.fedlink.files import replace
@@ -88,6 +87,7 @@ class Sweep:
         """Draw and show what finished, and name what failed."""
         if not self.runs:
             return
+        self._write()
         table = rows(self.plan, self.runs)
         replace(self.path / "sweep.svg", sweep_picture.curves(table, self.path.name).encode())
         show(table, Console(stderr=True, width=None if sys.stderr.isatty() else UNBOUNDED))
@@ -104,14 +104,6 @@ class Sweep:
                 f"{len(failed)} of {len(self.plan)} runs failed, number {', '.join(failed)}: mend what is told above "
                 f"and repeat them; the others are in {self.path}."
             ) from self.error
-
-
-def carry_out(runner: Runner) -> None:
-    """Carry out one run; its summary is the last line on standard output, however it ends."""
-    try:
-        runner.carry_out()
-    finally:
-        print(json.dumps(runner.summary), flush=True)
 
 
 def combinations(words: Sequence[str]) -> list[dict[str, str]]:

@@ -31,9 +31,10 @@ def replace(path: Path, content: bytes, *, secret: bool = False) -> None:
         fresh.replace(path)
         _sync(path.parent)
     except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror}: free some space, or mend its folder.") from None
+    finally:
         with contextlib.suppress(OSError):
             fresh.unlink(missing_ok=True)
-        raise FileError(f"cannot write {path}: {error.strerror}: free some space, or mend its folder.") from None
 
 
 def read(path: Path, most: int, kind: type[FileError] = FileError) -> bytes:

@@ -6,7 +6,6 @@ The run's settings come as the run config ``hansa``, as on a command line; what 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -16,7 +15,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from hansa.conf import place
-from hansa.conf.carry import coordinator_key, runner
+from hansa.conf.carry import carry_out, coordinator_key, runner
 from hansa.conf.run import assemble
 from hansa.conf.virtual import demand_none
 from hansa.fedlink.messages import HELLO, Call, fingerprints
@@ -56,7 +55,4 @@ def main(grid: Grid, context: Context) -> None:
         clock=time.monotonic,
         gather=lambda: federation.gather(least, config.start_within),
     )
-    try:
-        carrying.carry_out()
-    finally:
-        print(json.dumps(carrying.summary), flush=True)
+    carry_out(carrying)

@@ -105,9 +105,10 @@ class RunDirectory:
                 os.fsync(file.fileno())
             fresh.replace(path)
         except OSError as error:
+            raise self._failed(path, error) from None
+        finally:
             with contextlib.suppress(OSError):
                 fresh.unlink(missing_ok=True)
-            raise self._failed(path, error) from None
 
     def _failed(self, path: Path, error: OSError) -> RecordError:
         kept = "" if self._kept is None else f"; the model of round {self._kept} is kept"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from hansa.fedserver.records import RoundRecord, Watcher, finite
 from hansa.fedserver.run_directory import RunDirectory
 from hansa.fedserver.selection.selection import Sampling
 from hansa.strategies.types import Array
+
+Hold: TypeAlias = Callable[[], AbstractContextManager[None]]
 
 
 class View(Watcher, Protocol):
@@ -39,7 +42,7 @@ class Runner:
     """One run with its directory and its view; ``summary`` is complete once ``carry_out`` has ended.
 
     ``gather`` waits for the clients that the run begins with. The summary begins with the run's own, and ends with
-    what is ``told`` of where its clients are.
+    what is ``told`` of where its clients are. No signal interrupts what is done within ``hold``.
     """
 
     coordinator: Coordinator
@@ -48,31 +51,35 @@ class Runner:
     clock: Callable[[], float]
     gather: Callable[[], None] = lambda: None
     told: Mapping[str, Any] = field(default_factory=dict)
+    hold: Hold = contextlib.nullcontext
     summary: dict[str, Any] = field(default_factory=dict)
     _saved: tuple[Array, ...] | None = None
     """The shared and the fitted parameters that are on disk; nobody writes into them any more."""
 
     def carry_out(self) -> None:
         """Run to the end. However it ends, what was learnt is saved and the summary says why it stopped."""
-        start, stopped = self.clock(), "finished"
+        start, stopped = self.clock(), "interrupted"
         try:
             with self.view:
                 self.gather()
                 start = self.clock()
                 for record in self.coordinator.rounds():
-                    if self.directory.round(record, self.coordinator.tensors):
-                        self._saved = self._parameters()
+                    with self.hold():
+                        self._write(record)
                     self.view.closed(record)
                     self._check_target(record)
                 self._save()
-        except KeyboardInterrupt:
-            stopped = "interrupted"
-            raise
+            stopped = "finished"
         except Exception as error:
             stopped = str(error) if isinstance(error, ServerError) else type(error).__name__
             raise
         finally:
-            self._end(stopped, self.clock() - start)
+            with self.hold():
+                self._end(stopped, self.clock() - start)
+
+    def _write(self, record: RoundRecord) -> None:
+        if self.directory.round(record, self.coordinator.tensors):
+            self._saved = self._parameters()
 
     def _end(self, stopped: str, seconds: float) -> None:
         """Write the summary, of the model that is on disk. After an error it is that error which is told."""

@@ -5,6 +5,7 @@ SimulationError
 ├── DeviceError    a device model or a trace that makes no sense, or clients that are never there again
 ├── AttackError    an attack that makes no sense, or that a strategy or a task leaves no room for
 ├── AppError       a Flower app that is not there, lacks a part, or does not import
+├── ScratchError   a folder for what a run keeps while it goes on that cannot be made
 ├── WorkerDied     worker processes that die over one and the same client
 └── ClientFailed   a client's work that raised an error, under debug=true
 """
@@ -30,6 +31,10 @@ class AttackError(SimulationError):
 
 class AppError(SimulationError):
     """A Flower app that is not there, lacks a part, or does not import."""
+
+
+class ScratchError(SimulationError):
+    """A folder for what a run keeps while it goes on cannot be made."""
 
 
 class WorkerDied(SimulationError):

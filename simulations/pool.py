@@ -28,6 +28,7 @@ LOOK = 0.1
 """Seconds between two looks at how far a job is."""
 DEATHS = 2
 """Workers that may die over one item before the run ends."""
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PARENT_DIES = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 
 
@@ -161,8 +162,10 @@ class Pool:
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # else a worker might be born into the parent's end
         if (process := os.fork()) == 0:
             self._begin(ours, theirs, parent)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         return _Member(self._born, process, ours)
 
@@ -173,7 +176,9 @@ class Pool:
             ctypes.CDLL(None).prctl(PARENT_DIES, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(0)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
+            for number in ENDING:
+                signal.signal(number, signal.SIG_IGN)  # they are for the parent, which ends the workers
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
             os.dup2(2, 1)  # standard output is for the run's last line
             ours.close()
             for member in self._members:

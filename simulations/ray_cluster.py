@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hansa.simulations.errors import EngineError
+from hansa.simulations.scratch import scratch
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -42,10 +44,10 @@ driver.print_to_stdstream = _told
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """A cluster that this process is connected to: one at a time. ``folder`` is that of one which began here."""
+    """A cluster that this process is connected to: one at a time. ``until`` has the folder of one that began here."""
 
     told: str
-    folder: Path | None = None
+    until: ExitStack = field(default_factory=ExitStack)
 
     @classmethod
     def at(cls, address: str) -> Cluster:
@@ -58,8 +60,9 @@ class Cluster:
     @classmethod
     def here(cls, cores: int) -> Cluster:
         """Start a cluster on this machine, which lends so many cores."""
-        folder = Path(tempfile.mkdtemp(prefix="hansa-ray-"))
-        cluster = cls(told="the local cluster", folder=folder)
+        until = ExitStack()
+        folder = until.enter_context(scratch(Path(tempfile.gettempdir())))
+        cluster = cls(told="the local cluster", until=until)
         return cluster._connected(address="local", num_cpus=cores, include_dashboard=False, _temp_dir=str(folder))
 
     @property
@@ -70,12 +73,13 @@ class Cluster:
     def close(self) -> None:
         """Leave the cluster; one that began here ends."""
         ray.shutdown()
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        self.until.close()
 
     def _connected(self, **settings: Any) -> Cluster:
+        terminate = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(log_to_driver=False, logging_level="ERROR", **settings)
+            signal.signal(signal.SIGTERM, terminate)  # Ray's own would end the run without its results
         except BaseException as error:
             self.close()
             if isinstance(error, Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from hansa.simulations.sheet import Sheet, plan
 class SharedStates:
     """Implements ``States`` by files: ``memory`` is a folder of a file system in memory, ``disk`` of one on disk.
 
-    ``limit`` is in bytes of what lies in memory. Both folders are made at the first write, and removed by ``close``.
+    ``limit`` is in bytes of what lies in memory.
     """
 
     memory: Path
@@ -47,9 +46,7 @@ class SharedStates:
         self._book(self._near_size(run, client, slot) - before)
 
     def close(self) -> None:
-        """Remove all states."""
-        for folder in (self.memory, self.disk):
-            shutil.rmtree(folder, ignore_errors=True)
+        """Say that nobody writes any more."""
         self._used.close()
 
     def _book(self, more: int) -> None:

@@ -176,4 +176,3 @@ def test_states_stay_within_their_memory_and_are_found_wherever_they_lie(tmp_pat
         states.write("r", "c", "staged", Version((2, 0), {"x": np.zeros(250, np.float32)}))
         assert (states.read("r", "c", "staged") or Version((0, 0), {})).tag == (2, 0)
         assert len(list((tmp_path / "near").rglob("*.safetensors"))) == 1
-    assert not list(tmp_path.iterdir())

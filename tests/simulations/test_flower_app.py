@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from hansa.simulations.scratch import LOCK
+
+COMMAND = [sys.executable, "-c", "from hansa.conf.main import main; main()", "simulate"]
 PROJECT = """
 [project]
 name = "ports"
@@ -99,10 +104,7 @@ def app(tmp_path) -> Path:
 
 
 def simulate(app: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    code = "from hansa.conf.main import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, "simulate", f"app={app}", *words], capture_output=True, text=True, check=False
-    )
+    return subprocess.run([*COMMAND, f"app={app}", *words], capture_output=True, text=True, check=False)
 
 
 def told(app: Path, *words: str) -> tuple[list[object], dict[str, object]]:
@@ -132,6 +134,27 @@ def test_a_worker_that_dies_changes_no_bit_and_no_state(app):
     again = told(app, "workers=1", f"fuse={app / 'fuse'}")
     assert not (app / "fuse").exists()
     assert again[0] == whole[0] and again[1]["messages"] == whole[1]["messages"] == 9
+
+
+def test_a_signal_ends_it_with_a_summary_and_nothing_is_left(app):
+    running = subprocess.Popen(
+        [*COMMAND, f"app={app}", "rounds=1000000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert running.stderr is not None
+    assert any("ROUND 3/" in line for line in running.stderr)
+    files = [path.readlink() for path in Path(f"/proc/{running.pid}/fd").iterdir()]
+    (memory,) = {file.parent for file in files if file.name == LOCK}
+    os.killpg(running.pid, signal.SIGTERM)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130 and "Traceback" not in err, err
+    assert json.loads(out.splitlines()[-1])["stopped"] == "interrupted"
+    assert not memory.exists()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(running.pid, 0)
 
 
 def test_settings_and_nodes_are_the_runs(app):

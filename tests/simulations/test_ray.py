@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -198,9 +199,9 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-def started(folder: Path, rounds: int, mark: str) -> subprocess.Popen[str]:
+def started(folder: Path, rounds: int, mark: str, run: str) -> subprocess.Popen[str]:
     """The command with a cluster of its own, as a group of processes, with its temporary files in a folder."""
-    words = ["task=digits", "clients=4", f"rounds={rounds}", "federation=ray", "workers=1", f"run_dir=run-{rounds}"]
+    words = ["task=digits", "clients=4", f"rounds={rounds}", "federation=ray", "workers=1", f"run_dir={run}"]
     return subprocess.Popen(
         [sys.executable, "-c", CODE, "simulate", *words],
         cwd=folder,
@@ -213,19 +214,21 @@ def started(folder: Path, rounds: int, mark: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_no_process_and_no_folder_is_left_at_the_end_and_after_ctrl_c():
+def test_no_process_and_no_folder_is_left_at_the_end_and_after_a_signal():
     mark, folder = uuid.uuid4().hex, Path(tempfile.mkdtemp(prefix="t-"))
-    short, long = started(folder, 1, mark), started(folder, 100_000, mark)
-    assert long.stderr is not None
-    assert any(line.startswith("round 2") for line in long.stderr)
-    assert len(marked(mark)) > 3
-    os.killpg(long.pid, signal.SIGINT)
-    for command, code in ((short, 0), (long, 130)):
-        _, told = command.communicate(timeout=60)
-        assert command.returncode == code, told
+    short, *long = (started(folder, n, mark, run) for n, run in ((1, "short"), (100_000, "int"), (100_000, "term")))
+    for command, how in zip(long, (signal.SIGINT, signal.SIGTERM), strict=True):
+        assert command.stderr is not None
+        assert any(line.startswith("round 2") for line in command.stderr)
+        assert len(marked(mark)) > 3
+        (os.killpg if how == signal.SIGINT else os.kill)(command.pid, how)
+    for command, code in ((short, 0), *((command, 130) for command in long)):
+        out, told = command.communicate(timeout=60)
+        assert command.returncode == code and "Traceback" not in told, told
+        assert json.loads(out.splitlines()[-1])["stopped"] == ("interrupted" if code else "finished")
     end = time.monotonic() + 10
     while marked(mark) and time.monotonic() < end:
         time.sleep(0.1)
     assert not marked(mark)
-    assert sorted(path.name for path in folder.iterdir()) == ["run-1", "run-100000"]
+    assert sorted(path.name for path in folder.iterdir()) == ["int", "short", "term"]
     shutil.rmtree(folder)
