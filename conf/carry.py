@@ -36,6 +36,7 @@ def runner(
     view: View,
     clock: Callable[[], float],
     gather: Callable[[], None] = lambda: None,
+    absent: Callable[[], Mapping[str, str]] = dict,
     told: Mapping[str, Any] | None = None,
     names: Sequence[str] | None = None,
     patience: float = 0.0,
@@ -43,7 +44,7 @@ def runner(
 ) -> Runner:
     """Make the run's directory and all that carries it out; ``own`` is the coordinator's key.
 
-    ``told`` and ``hold``, ``names`` and ``patience`` are those of ``Runner``, ``Coordinator`` and ``RunDirectory``.
+    ``names`` is the ``Coordinator``'s, ``patience`` the ``RunDirectory``'s, the others are the ``Runner``'s.
     """
     coordinator = Coordinator(
         job=run.job,
@@ -63,6 +64,7 @@ def runner(
         view=view,
         clock=clock,
         gather=gather,
+        absent=absent,
         told=told or {},
         hold=hold,
     )

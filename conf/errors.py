@@ -5,7 +5,8 @@ ConfigError
 ├── WrongValue       a value that a setting cannot have
 │   └── NotTaken     a setting that came with a run, and that no place takes from it
 ├── CannotLoad       a task or strategy of one's own that is missing, does not import, or lacks a part
-└── RunsFailed       runs of a sweep that ended with an error; the others are done
+├── RunsFailed       runs of a sweep that ended with an error; the others are done
+└── NotEveryone      a run on a link that is done, and clients that are required were counted in none of its rounds
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ class CannotLoad(ConfigError):
 
 class RunsFailed(ConfigError):
     """Runs of a sweep ended with an error."""
+
+
+class NotEveryone(ConfigError):
+    """A run is done, and clients that are required were counted in none of its rounds."""
+
+    exit_code = 4
 
 
 def told(error: Exception) -> str:

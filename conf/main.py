@@ -55,8 +55,11 @@ A run writes config.yaml, metrics.jsonl, model.safetensors, summary.json and cur
 
 
 def main() -> None:
-    """Run ``hansa`` with the process's arguments; exits with 0, 1 (an error), 2 (wrong use), 3 (a device that is not
-    wanted any more) or 130 (interrupted)."""
+    """Run ``hansa`` with the process's arguments.
+
+    Exits with 0, 1 (an error), 2 (wrong use), 3 (a device that is not wanted any more), 4 (a client that is required
+    was counted in no round) or 130 (interrupted).
+    """
     only_tls_1_3()
     sys.exit(run(sys.argv[1:]))
 

@@ -20,7 +20,7 @@ from hansa.conf.carry import carry_out, coordinator_key, new_run_id, runner
 from hansa.conf.compose import compose, own_code
 from hansa.conf.digest import places
 from hansa.conf.ending import Ending
-from hansa.conf.errors import WrongValue
+from hansa.conf.errors import NotEveryone, WrongValue
 from hansa.conf.parts import SITE
 from hansa.conf.run import Run, assemble
 from hansa.conf.virtual import demand_none
@@ -51,10 +51,11 @@ HELP = """Coordinate a run among devices.
   hansa serve insecure=true listen=127.0.0.1:8443    without certificates, on this machine only
 
 Settings are those of hansa simulate (hansa simulate --help), and of the server itself: listen=HOST:PORT (all addresses
-and the federation's port), log=text or json. start_with=N clients are waited for, everyone who is invited by default.
-Ctrl-C and SIGTERM end a run in order: what was learnt is kept."""
+and the federation's port), log=text or json, require=all or none. start_with=N clients are waited for, everyone who is
+invited by default. Where all are required, as by default where each round has everyone, the command ends with 4 if a
+client was counted in no round. Ctrl-C and SIGTERM end a run in order: what was learnt is kept."""
 
-OWN = ("listen", "log", "insecure", "app")
+OWN = ("listen", "log", "insecure", "app", "require")
 SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock")
 """What gRPC would not take for a host."""
 HOUR = 3600.0
@@ -70,6 +71,8 @@ class Asked:
     words: list[str]
     app: str = ""
     """A Flower ServerApp to carry out instead of a run of Hansa's, whose configuration the words then are."""
+    require: str = ""
+    """``all`` or ``none``; empty where the cohort decides."""
 
 
 def main(words: Sequence[str]) -> None:
@@ -87,6 +90,17 @@ def main(words: Sequence[str]) -> None:
             return
         with deploy(asked, ending.hold) as carrying:
             carry_out(carrying)
+            _demand_all(asked, carrying)
+
+
+def _demand_all(asked: Asked, done: Runner) -> None:
+    """Raise NotEveryone where clients that are required were counted in no round."""
+    required = asked.require == "all" if asked.require else done.coordinator.job.cohort.wants_all
+    if required and done.never:
+        raise NotEveryone(
+            f"counted in no round, though all are required: {listed(list(done.never))}: mend what is told "
+            "above, and in never_counted of the summary, or set require=none."
+        )
 
 
 def _flowers(asked: Asked) -> None:
@@ -118,9 +132,12 @@ def read(words: Sequence[str]) -> Asked:
         )
     if (log := own.get("log", "text")) not in ("text", "json"):
         raise WrongValue(f"log={log}: it is text or json.")
+    if (require := own.get("require", "")) not in ("", "all", "none"):
+        raise WrongValue(f"require={require}: it is all or none.")
     run = [word for word in words if "=" in word and word.partition("=")[0] not in OWN]
     app = own.get("app", "")
-    return Asked(folder=folder, listen=listen, log=log, words=run if app else [*_task(folder, run), *run], app=app)
+    run = run if app else [*_task(folder, run), *run]
+    return Asked(folder=folder, listen=listen, log=log, words=run, app=app, require=require)
 
 
 @contextmanager
@@ -144,7 +161,7 @@ def _listening(asked: Asked, desk: Desk) -> Iterator[Server]:
 def _runner(asked: Asked, config: DictConfig, run: Run, run_id: str, server: Server, hold: Hold) -> Runner:
     presence = Presence(clock=time.monotonic, say=lambda text: view.say(text))
     view = _view(asked.log, run.job.rounds, presence)
-    policy = run.job.cohort
+    policy, invited = run.job.cohort, _invited(asked.folder)
     federation = LinkFederation(
         server=server, answers=_answers(run), clock=time.monotonic, presence=presence, least=run.job.least()
     )
@@ -153,7 +170,6 @@ def _runner(asked: Asked, config: DictConfig, run: Run, run_id: str, server: Ser
         return config.start_with or len(_invited(asked.folder)) or max(policy.needed, run.job.least())
 
     def gather() -> None:
-        invited = _invited(asked.folder)
         view.say(f"results go to {made.directory.path}; listening at {asked.listen}")
         whom = f", invited: {listed(invited)}" if invited else ""
         view.say(f"waiting for {least()} client{'s'[: least() != 1]}{whom}")
@@ -168,7 +184,8 @@ def _runner(asked: Asked, config: DictConfig, run: Run, run_id: str, server: Ser
         view=view,
         clock=time.monotonic,
         gather=gather,
-        names=_invited(asked.folder) or None,
+        absent=lambda: presence.absent(invited, all_asked=policy.size is None),
+        names=invited or None,
         hold=hold,
     )
     return made

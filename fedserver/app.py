@@ -19,6 +19,7 @@ from hansa.conf.carry import carry_out, coordinator_key, runner
 from hansa.conf.run import assemble
 from hansa.conf.virtual import demand_none
 from hansa.fedlink.messages import HELLO, Call, fingerprints
+from hansa.fedserver.attendance import LATE
 from hansa.fedserver.grid import GridFederation
 from hansa.fedserver.watch import Lines
 
@@ -54,5 +55,6 @@ def main(grid: Grid, context: Context) -> None:
         view=Lines(job.rounds),
         clock=time.monotonic,
         gather=lambda: federation.gather(least, config.start_within),
+        absent=lambda: {} if job.cohort.size else dict.fromkeys(federation.nodes, LATE),
     )
     carry_out(carrying)

@@ -209,6 +209,7 @@ class Coordinator:
         (self.state, metrics), counted = self._play(self.job.strategy.round(dict(self.state), now), record, names)
         record.counted = len(counted)
         record.metrics.update(metrics)
+        self.exchange.attendance.count(counted)
         return counted
 
     def evaluates(self, number: int) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hansa.fedlink.messages import SETTLE, Call, Calls, Reply, Tag
+from hansa.fedserver.attendance import Attendance
 from hansa.fedserver.federation import Federation
 from hansa.fedserver.job import Job
 from hansa.fedserver.policy import Pace, Wait
@@ -13,6 +14,7 @@ from hansa.fedserver.records import Refusal, RoundRecord, Watcher
 from hansa.fedserver.tally import Part, Tally
 from hansa.strategies import Context, Released, Request, RoundLost, Totals
 from hansa.strategies.pipeline import Names
+from hansa.strategies.strategy import trains
 from hansa.strategies.types import Array, Tree
 
 
@@ -28,6 +30,7 @@ class Exchange:
     watch: Watcher
     counted: dict[str, Tag] = field(default_factory=dict)
     pace: Pace = field(default_factory=Pace)
+    attendance: Attendance = field(default_factory=Attendance)
     _told: dict[str, Tag] = field(default_factory=dict)
 
     def context(self, round: int, request: int = 0) -> Context:
@@ -45,7 +48,7 @@ class Exchange:
         wait = self.job.cohort.wait(request.endpoint, self.pace, len(names), request.to == "cohort")
         self.watch.opened(record, request.endpoint, names, wait.wanted or len(names))
         for came in self.federation.ask(calls, wait):
-            for name in self.take(came, tally, record):
+            for name in self.take(came, tally, record, wait.spared):
                 self.watch.answered(record, name)
             del came  # its row must be gone before the next one comes
         self.count(tally)
@@ -61,14 +64,18 @@ class Exchange:
         """Address a call to clients, with what each of them has to know."""
         sent = [*call.payload.values(), *([] if call.fitted is None else [call.fitted])]
         record.bytes_down += len(names) * sum(array.nbytes for array in sent)
+        if trains(call.endpoint):
+            self.attendance.asked(names)
         return self._calls(call, names)
 
     def tally(self, calls: Calls, ctx: Context) -> Tally:
         """Begin the total of the answers to some calls."""
         return Tally.of(self.job.endpoints[calls.call.endpoint], ctx, calls, calls.names, self.job.settings)
 
-    def take(self, came: Reply | Part, tally: Tally, record: RoundRecord) -> Sequence[str]:
-        """Add what a federation yields; write down who is left out, and return who is done."""
+    def take(
+        self, came: Reply | Part, tally: Tally, record: RoundRecord, spared: Collection[str] = ()
+    ) -> Sequence[str]:
+        """Add what a federation yields; write down who is left out or was not needed, and return who is done."""
         if isinstance(came, Part):
             tally.merge(came)
             left_out, done = came.refused, came.done
@@ -78,12 +85,17 @@ class Exchange:
             refusal = tally.take(came)
             left_out, done = ([refusal], []) if refusal else ([], [came.client])
         for refusal in left_out:
-            self.refuse(refusal, record)
+            if refusal.client in spared:
+                record.not_needed.append(refusal.client)
+                self.attendance.refused(refusal)
+            else:
+                self.refuse(refusal, record)
         return done
 
     def refuse(self, refusal: Refusal, record: RoundRecord) -> None:
         """Write down that a client is left out."""
         record.refused.append(refusal)
+        self.attendance.refused(refusal)
         self.watch.refused(record, refusal)
 
     def count(self, tally: Tally) -> None:

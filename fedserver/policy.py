@@ -53,6 +53,11 @@ class Policy:
         """How many clients there must be."""
         return max(self.min, self.size or 1)
 
+    @property
+    def wants_all(self) -> bool:
+        """Whether each round is meant to have everybody."""
+        return False
+
     def expected(self, names: int) -> int:
         """Return how many of so many clients are wanted."""
         return min(names, self.size or names)
@@ -93,6 +98,10 @@ class CohortPolicy(Policy):
     def drawn(self) -> int | None:
         """How many clients are drawn, over-selection included; None for everyone."""
         return None if self.size is None else self.size + math.ceil(round(self.size * self.over, 9))
+
+    @property
+    def wants_all(self) -> bool:
+        return self.size is None and self.quorum == 1
 
     def wait(self, kind: str, pace: Pace, names: int, cohort: bool) -> Wait:
         wanted = self.expected(names) if cohort and self.over else names
@@ -151,6 +160,8 @@ class Wait:
     counted: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     """Who failed or was cancelled, and why."""
+    spared: set[str] = field(default_factory=set)
+    """Who was cancelled because as many answers are in as are wanted: that is no failure."""
     _waiting: dict[str, None] = field(default_factory=dict)
     _limits: list[tuple[float, str]] = field(default_factory=list)
     """Until when it waits for each client at the latest, a heap; of some it does not wait for any longer, too."""
@@ -203,6 +214,7 @@ class Wait:
         end, why = self._end()
         if self.enough:
             out = dict.fromkeys(self._waiting, f"not needed: {self.wanted} answers are in, which are enough")
+            self.spared.update(out)
         elif now >= end:
             out = dict.fromkeys(self._waiting, f"late: {why} for {listed(sorted(self._waiting))}")
         else:

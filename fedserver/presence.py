@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hansa.fedlink.protocol.effects import Connected, Delivered, Dropped, Notice
 from hansa.fedlink.service import Barred, Told
+from hansa.fedserver.attendance import LATE
 from hansa.strategies.pipeline import Names
 
 
@@ -42,6 +43,14 @@ class Presence:
     def why(self, client: str) -> str:
         """Say why a client is lost."""
         return self.barred.get(client, f"the line of {client!r} has been down for {self.patience:.0f} s")
+
+    def absent(self, invited: Iterable[str], all_asked: bool) -> dict[str, str]:
+        """Say of those who are invited, or were ever here, why they may not have been asked.
+
+        Where not ``all_asked`` are, it is nothing to be told that somebody who was here was not drawn.
+        """
+        here = {name: self.barred.get(name, LATE) for name in self._sessions if all_asked or name in self.barred}
+        return {name: "never connected" for name in invited if name not in self._sessions} | here
 
     def doing(self, client: str) -> str:
         """Say what a client does and for how long; empty for one that was never here."""

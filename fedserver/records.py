@@ -63,8 +63,9 @@ class VirtualTime:
 class RoundRecord:
     """One round; round 0 holds the task's federated queries. ``lost`` says why a round brought nothing.
 
-    ``virtual`` is None where clients are real, or have no devices. ``staleness`` has, in an asynchronous run, the
-    clients that were counted, and how many rounds old the model was that each of them answered.
+    ``not_needed`` has whom over-selection cancelled. ``virtual`` is None where clients are real, or have no devices.
+    ``staleness`` has, in an asynchronous run, the clients that were counted, and how many rounds old the model was that
+    each of them answered.
     """
 
     round: int
@@ -77,6 +78,7 @@ class RoundRecord:
     metrics: Values = field(default_factory=dict)
     clients: dict[str, Values] = field(default_factory=dict)
     refused: list[Refusal] = field(default_factory=list)
+    not_needed: list[str] = field(default_factory=list)
     lost: str | None = None
     virtual: VirtualTime | None = None
     staleness: dict[str, int] = field(default_factory=dict)

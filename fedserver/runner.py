@@ -11,11 +11,13 @@ from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 
+from hansa.fedserver.attendance import never_counted
 from hansa.fedserver.coordinator import Coordinator
 from hansa.fedserver.errors import RecordError, ServerError
 from hansa.fedserver.records import RoundRecord, Watcher, finite
 from hansa.fedserver.run_directory import RunDirectory
 from hansa.fedserver.selection.selection import Sampling
+from hansa.fedtasks.errors import listed
 from hansa.strategies.types import Array
 
 Hold: TypeAlias = Callable[[], AbstractContextManager[None]]
@@ -41,8 +43,9 @@ class View(Watcher, Protocol):
 class Runner:
     """One run with its directory and its view; ``summary`` is complete once ``carry_out`` has ended.
 
-    ``gather`` waits for the clients that the run begins with. The summary begins with the run's own, and ends with
-    what is ``told`` of where its clients are. No signal interrupts what is done within ``hold``.
+    ``gather`` waits for the clients that the run begins with, and ``absent`` says in the end why nothing was asked of
+    clients. All that were counted in no round are then in ``never``, with the reason. The summary begins with the run's
+    own, and ends with what is ``told`` of where its clients are. No signal interrupts what is done within ``hold``.
     """
 
     coordinator: Coordinator
@@ -50,9 +53,11 @@ class Runner:
     view: View
     clock: Callable[[], float]
     gather: Callable[[], None] = lambda: None
+    absent: Callable[[], Mapping[str, str]] = dict
     told: Mapping[str, Any] = field(default_factory=dict)
     hold: Hold = contextlib.nullcontext
     summary: dict[str, Any] = field(default_factory=dict)
+    never: dict[str, str] = field(default_factory=dict)
     _saved: tuple[Array, ...] | None = None
     """The shared and the fitted parameters that are on disk; nobody writes into them any more."""
 
@@ -87,9 +92,12 @@ class Runner:
         if failed:
             with contextlib.suppress(RecordError):
                 self._save()
+        self.never = self.coordinator.exchange.attendance.never(self.absent())
         self.summary = self._summary(stopped, seconds)
         with contextlib.suppress(*[RecordError] * failed):
             self.directory.summary(self.summary)
+        if self.never:
+            self.view.say(f"counted in no round: {listed([f'{name} ({why})' for name, why in self.never.items()])}")
 
     def _save(self) -> None:
         self.directory.model(self.coordinator.tensors())
@@ -113,6 +121,7 @@ class Runner:
             "clients": max((record.cohort for record in records), default=0),
             "failures": sum(len(record.refused) for record in records),
             "stopped": stopped,
+            **never_counted(self.never),
             **(job.target.took(records) if job.target else {}),
             **_sampling(self.coordinator.sampling),
             **_virtual(records),

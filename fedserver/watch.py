@@ -170,6 +170,7 @@ class Screen:
         self.trouble = Text(f"round {record.round}: {refusal.client} is left out: {refusal.why}", style="yellow")
 
     def closed(self, record: RoundRecord) -> None:
+        self.waiting.clear()  # of those who were not needed
         self.bars.update(self.whole, completed=record.round)
         self.told = Text(line(record, self.rounds))
 

@@ -65,8 +65,8 @@ class Fleet:
         self.start("serve", "serve", "plants", f"listen=127.0.0.1:{self.port}", *words)
         return self.served()
 
-    def served(self) -> dict[str, Any]:
-        assert self.processes.pop("serve").wait(SECONDS) == 0, self.log("serve")
+    def served(self, code: int = 0) -> dict[str, Any]:
+        assert self.processes.pop("serve").wait(SECONDS) == code, self.log("serve")
         lines = self.log("serve").splitlines()  # gRPC may have a last word on standard error
         return dict(json.loads([line for line in lines if line.startswith("{")][-1]))
 

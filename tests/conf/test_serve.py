@@ -10,7 +10,9 @@ from dataclasses import replace
 import pytest
 
 from hansa.conf import main, serve
+from hansa.conf.compose import compose
 from hansa.conf.errors import ConfigError, WrongValue
+from hansa.conf.run import assemble
 from hansa.fedlink.authority import DAY, new_root
 from hansa.fedlink.certificates import read_peer
 from hansa.fedlink.folder import Federation, ServerFolder
@@ -40,6 +42,7 @@ def made(tmp_path, monkeypatch):
         (["insecure=maybe"], "insecure=maybe: it must be true or false"),
         (["plants", "listen=unix:80"], "'unix' is no host"),
         (["plants", "log=yaml"], "log=yaml: it is text or json"),
+        (["plants", "require=some"], "require=some: it is all or none"),
     ],
 )
 def test_words_that_make_no_sense_are_refused_in_one_line(made, words, told):
@@ -162,3 +165,33 @@ def test_a_log_of_json_has_a_line_for_all_that_happens(tmp_path):
         lines = [json.loads(line) for line in there.log("serve").splitlines()]
         assert {line.get("event") for line in lines} == {"told", "request", "answer", "round", None}
         assert all("at" in line for line in lines[:-1])
+
+
+def test_a_site_that_took_part_in_no_round_is_told_and_the_command_ends_with_another_code(tmp_path):
+    with fleet(tmp_path) as there:
+        there.provision("cleveland", "hungary", "riga")
+        (tmp_path / "empty").mkdir()
+        there.join("cleveland")
+        there.join("hungary", f"task.data_dir={tmp_path / 'empty'}")
+        for require, code in (("", 4), ("require=none", 0)):
+            words = ("rounds=2", "start_with=2", *filter(None, [require]))
+            there.start("serve", "serve", "plants", f"listen=127.0.0.1:{there.port}", *words)
+            summary = there.served(code)
+            assert summary["stopped"] == "finished" and list(summary["never_counted"]) == ["hungary", "riga"]
+            assert summary["never_counted"]["riga"] == "never connected"
+            assert "counted in no round: hungary (" in there.log("serve")
+        assert there.log("serve").count("hansa serve: counted in no round, though all are required: hungary, riga") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "required"),
+    [
+        ([], True),
+        (["cohort.deadline=9"], True),
+        (["cohort.quorum=0.5"], False),
+        (["cohort.size=1"], False),
+        (["cohort=asynchronous", "strategy=fedbuff"], False),
+    ],
+)
+def test_everybody_is_required_where_each_round_is_meant_to_have_everybody(words, required):
+    assert assemble(*compose(["task=heart_disease", *words])).job.cohort.wants_all is required

@@ -73,6 +73,17 @@ def test_a_buffer_holds_the_next_answers_whatever_model_they_began_from():
     assert [record.metrics["staleness"] for record in records] == [0, 0, 1, 0.5, 0, 0]
 
 
+def test_who_answered_in_no_buffer_is_told_and_why():
+    def odd(reply, call):
+        return [] if reply.client == "hungary" else [reply]
+
+    run = run_of("strategy=fedbuff", *BUFFERED, "cohort.deadline=7", "rounds=6", "private=[]")
+    there, _ = carried(run, Tampered(inline(run), odd))
+    missed = there.exchange.attendance.never({})
+    assert set(missed) == {"hungary", "va_long_beach"}
+    assert missed["va_long_beach"] == "late: no answer within cohort.deadline=7.0"
+
+
 def test_with_one_at_work_nothing_is_ever_stale():
     _, records = carried(run_of("strategy=fedbuff", *BUFFERED, "cohort.size=1", "cohort.buffer=1", "rounds=8"))
     assert all(set(record.staleness.values()) == {0} and record.cohort == 1 for record in records)

@@ -6,12 +6,15 @@ import hashlib
 import io
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
 from safetensors.numpy import load_file
 
+from hansa.fedlink.messages import Failure
+from hansa.fedserver.attendance import ASKED, never_counted
 from hansa.fedserver.errors import RecordError, RunFailed, TooFewClients
 from hansa.fedserver.records import Refusal, RoundRecord
 from hansa.fedserver.run_directory import RunDirectory
@@ -158,6 +161,47 @@ def test_failures_count_answers_that_were_left_out(tmp_path):
     there = runner(tmp_path, run_of(), change=lambda r, c: [r, r] if r.client == "hungary" else [r])
     there.carry_out()
     assert there.summary["failures"] == 4 and there.summary["clients"] == 4
+
+
+def test_clients_that_were_counted_in_no_round_are_named_with_their_last_reason(tmp_path):
+    def odd(reply, call):
+        if reply.client == "hungary" and call.round:
+            return [replace(reply, row=None, failure=Failure(stage="training", kind="Odd", text=f"round {call.round}"))]
+        return [reply] if reply.client == "cleveland" or call.round < 2 else []
+
+    out = io.StringIO()
+    there = runner(tmp_path, run_of("rounds=3"), Lines(3, out), odd)
+    there.absent = lambda: {"riga": "never connected", "cleveland": "it was not there when a round began"}
+    there.carry_out()
+    expected = {"hungary": "training: Odd: round 3", "riga": "never connected"}
+    assert there.never == there.summary["never_counted"] == left(tmp_path)[0]["never_counted"] == expected
+    assert out.getvalue().splitlines()[-1] == (
+        "counted in no round: hungary (training: Odd: round 3), riga (never connected)"
+    )
+
+
+def test_a_client_is_counted_in_no_round_if_all_that_it_answered_were_lost(tmp_path):
+    def gone(reply, call):
+        return [] if call.round and reply.client == "hungary" else [reply]
+
+    there = runner(tmp_path, run_of("rounds=9", "lost_rounds=2", "cohort.min=4"), change=gone)
+    with pytest.raises(RunFailed):
+        there.carry_out()
+    assert there.never == dict.fromkeys(HOSPITALS, ASKED)
+
+
+def test_who_was_never_drawn_is_no_failure_and_who_was_counted_once_is_none_either(tmp_path):
+    there = runner(tmp_path, run_of("rounds=1", "cohort.size=1"), change=lambda r, c: [] if c.round == 2 else [r])
+    there.carry_out()
+    assert there.summary["never_counted"] == {}
+    there = runner(tmp_path / "second", run_of("rounds=2"), change=lambda r, c: [] if c.round == 2 else [r])
+    there.carry_out()
+    assert there.summary["never_counted"] == {}
+
+
+def test_of_many_that_were_counted_in_no_round_some_are_named():
+    told = never_counted({f"client-{n:03}": "never connected" for n in range(250)})
+    assert len(told["never_counted"]) == 100 and told["never_counted_more"] == 150
 
 
 def test_a_disk_that_fills_is_told_and_the_summary_names_the_model_that_is_there(tmp_path):

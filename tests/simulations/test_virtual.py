@@ -48,6 +48,14 @@ def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
 
 
+def test_who_is_not_needed_is_no_failure_and_stands_in_the_lines_by_name(tmp_path):
+    done = simulated(tmp_path, *IDEAL, "cohort.size=2", "cohort.over=0.5", "evaluation.every=0")
+    told = [line for line in lines(tmp_path) if line["round"]]
+    assert [(line["cohort"], line["counted"], len(line["not_needed"])) for line in told] == [(3, 2, 1)] * 3
+    assert done.summary["failures"] == 0 and not any(line["refused"] for line in told)
+    assert all(why.startswith("not needed: 2 answers") for why in done.never.values())
+
+
 def test_times_energy_and_model_are_the_same_with_any_engine_and_any_number_of_workers(tmp_path):
     alone = simulated(tmp_path / "alone", *PHONES).summary
     assert alone["virtual_seconds"] > 30 and alone["joules"] > 0 and alone["failures"] > 0
