@@ -36,7 +36,9 @@ def runner(
     view: View,
     clock: Callable[[], float],
     gather: Callable[[], None] = lambda: None,
+    paced: Callable[[float], None] = lambda seconds: None,
     absent: Callable[[], Mapping[str, str]] = dict,
+    rest: Callable[[float], None] = lambda seconds: None,
     told: Mapping[str, Any] | None = None,
     names: Sequence[str] | None = None,
     patience: float = 0.0,
@@ -44,7 +46,7 @@ def runner(
 ) -> Runner:
     """Make the run's directory and all that carries it out; ``own`` is the coordinator's key.
 
-    ``names`` is the ``Coordinator``'s, ``patience`` the ``RunDirectory``'s, the others are the ``Runner``'s.
+    ``names`` and ``rest`` are the ``Coordinator``'s, ``patience`` the ``RunDirectory``'s, the others the ``Runner``'s.
     """
     coordinator = Coordinator(
         job=run.job,
@@ -55,6 +57,7 @@ def runner(
         watch=view,
         server_sums=run.server_sums(),
         names=names,
+        rest=rest,
     )
     directory = RunDirectory(Path(config.run_dir or f"runs/{run_id}-{run.job.task}-{run.job.strategy_name}"), patience)
     directory.config(OmegaConf.to_yaml(config, resolve=True))
@@ -64,6 +67,7 @@ def runner(
         view=view,
         clock=clock,
         gather=gather,
+        paced=paced,
         absent=absent,
         told=told or {},
         hold=hold,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import secrets
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from hansa.fedlink.protocol import Desk
 from hansa.fedlink.server import Server
 from hansa.fedserver.link_grid import LinkGrid
 from hansa.fedserver.presence import Presence
+from hansa.fedserver.waiting import Tempo
 
 
 def desk(run_id: int, words: Sequence[str]) -> Desk:
@@ -33,11 +33,10 @@ def new_run_id() -> int:
     return secrets.randbits(62)
 
 
-def carry_out(target: str, server: Server, run_id: int, words: Sequence[str]) -> None:
+def carry_out(target: str, server: Server, presence: Presence, tempo: Tempo, run_id: int, words: Sequence[str]) -> None:
     """Let a ServerApp of a file run to its end among devices."""
     app = _app(target)
-    presence = Presence(clock=time.monotonic, say=lambda text: print(text, file=sys.stderr, flush=True))
-    grid = LinkGrid(server=server, presence=presence, clock=time.monotonic, run_id=run_id)
+    grid = LinkGrid(server=server, presence=presence, clock=time.monotonic, run_id=run_id, tempo=tempo)
     play(app, grid, run_id, values(list(words)), lambda: {"clients": len(presence.here())})
 
 

@@ -8,9 +8,10 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ from hansa.conf.parts import SITE
 from hansa.conf.run import Run, assemble
 from hansa.conf.virtual import demand_none
 from hansa.conf.wire import check_places, is_code, sets
-from hansa.conf.words import truth
+from hansa.conf.words import number, truth
 from hansa.fedlink.authority import DAY
 from hansa.fedlink.certificates import MOST, day, read_peer
 from hansa.fedlink.errors import LinkError
@@ -41,6 +42,7 @@ from hansa.fedlink.server import Server
 from hansa.fedserver.link import LinkFederation
 from hansa.fedserver.presence import Presence
 from hansa.fedserver.runner import Hold, Runner, View
+from hansa.fedserver.waiting import LONGEST, Tempo
 from hansa.fedserver.watch import Json, Lines, Screen
 from hansa.fedtasks.errors import listed
 
@@ -51,11 +53,13 @@ HELP = """Coordinate a run among devices.
   hansa serve insecure=true listen=127.0.0.1:8443    without certificates, on this machine only
 
 Settings are those of hansa simulate (hansa simulate --help), and of the server itself: listen=HOST:PORT (all addresses
-and the federation's port), log=text or json, require=all or none. start_with=N clients are waited for, everyone who is
-invited by default. Where all are required, as by default where each round has everyone, the command ends with 4 if a
-client was counted in no round. Ctrl-C and SIGTERM end a run in order: what was learnt is kept."""
+and the federation's port), log=text or json, require=all or none, heartbeat=SECONDS and patience=SECONDS. start_with=N
+clients are waited for, everyone who is invited by default. Where all are required, as by default where each round has
+everyone, the command ends with 4 if a client was counted in no round. A client that was silent for three heartbeats and
+then gone for as long as patience lasts is left out of a round; both follow the rounds' seconds by default. Ctrl-C and
+SIGTERM end a run in order: what was learnt is kept."""
 
-OWN = ("listen", "log", "insecure", "app", "require")
+OWN = ("listen", "log", "insecure", "app", "require", "heartbeat", "patience")
 SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock")
 """What gRPC would not take for a host."""
 HOUR = 3600.0
@@ -73,6 +77,9 @@ class Asked:
     """A Flower ServerApp to carry out instead of a run of Hansa's, whose configuration the words then are."""
     require: str = ""
     """``all`` or ``none``; empty where the cohort decides."""
+    heartbeat: float | None = None
+    patience: float | None = None
+    """Seconds; None where they follow the rounds'."""
 
 
 def main(words: Sequence[str]) -> None:
@@ -109,7 +116,8 @@ def _flowers(asked: Asked) -> None:
 
     run_id = flower.new_run_id()
     with _listening(asked, flower.desk(run_id, asked.words)) as server:
-        flower.carry_out(asked.app, server, run_id, asked.words)
+        presence, tempo = _presence(asked, server.desk, lambda text: print(text, file=sys.stderr, flush=True))
+        flower.carry_out(asked.app, server, presence, tempo, run_id, asked.words)
 
 
 def read(words: Sequence[str]) -> Asked:
@@ -135,9 +143,27 @@ def read(words: Sequence[str]) -> Asked:
     if (require := own.get("require", "")) not in ("", "all", "none"):
         raise WrongValue(f"require={require}: it is all or none.")
     run = [word for word in words if "=" in word and word.partition("=")[0] not in OWN]
-    app = own.get("app", "")
-    run = run if app else [*_task(folder, run), *run]
-    return Asked(folder=folder, listen=listen, log=log, words=run, app=app, require=require)
+    if (app := own.get("app", "")) and require:
+        raise WrongValue(f"require={require}: whom a Flower app needs is its own affair: leave it out.")
+    return Asked(
+        folder=folder,
+        listen=listen,
+        log=log,
+        words=run if app else [*_task(folder, run), *run],
+        app=app,
+        require=require,
+        heartbeat=_seconds(own, "heartbeat", 1, 600),
+        patience=_seconds(own, "patience", 0, DAY),
+    )
+
+
+def _seconds(own: Mapping[str, str], name: str, least: float, most: float) -> float | None:
+    """Return a setting in seconds, None where it is empty; raises WrongValue."""
+    if not own.get(name):
+        return None
+    if (seconds := number(own, name, most, most)) < least:
+        raise WrongValue(f"{name}={own[name]}: it must be at least {least:g} s.")
+    return seconds
 
 
 @contextmanager
@@ -153,13 +179,15 @@ def deploy(asked: Asked, hold: Hold = nullcontext) -> Iterator[Runner]:
 
 @contextmanager
 def _listening(asked: Asked, desk: Desk) -> Iterator[Server]:
+    if asked.heartbeat is not None:
+        desk.limits = replaced(desk.limits, heartbeat=asked.heartbeat)
     server = Server(desk=desk, address=asked.listen, folder=asked.folder)
     with server, _renewing(asked.folder, lambda text: server.events.put(Notice(text=text))):
         yield server
 
 
 def _runner(asked: Asked, config: DictConfig, run: Run, run_id: str, server: Server, hold: Hold) -> Runner:
-    presence = Presence(clock=time.monotonic, say=lambda text: view.say(text))
+    presence, tempo = _presence(asked, server.desk, lambda text: view.say(text))
     view = _view(asked.log, run.job.rounds, presence)
     policy, invited = run.job.cohort, _invited(asked.folder)
     federation = LinkFederation(
@@ -184,11 +212,25 @@ def _runner(asked: Asked, config: DictConfig, run: Run, run_id: str, server: Ser
         view=view,
         clock=time.monotonic,
         gather=gather,
+        rest=federation.rest,
+        paced=tempo.over,
         absent=lambda: presence.absent(invited, all_asked=policy.size is None),
         names=invited or None,
         hold=hold,
     )
     return made
+
+
+def _presence(asked: Asked, desk: Desk, say: Callable[[str], None]) -> tuple[Presence, Tempo]:
+    """Return who is there, and what tells those who follow the rounds of their seconds."""
+    presence = Presence(
+        clock=time.monotonic,
+        say=say,
+        silence=lambda client: desk.silence(client, time.monotonic()),
+        patience=LONGEST if asked.patience is None else asked.patience,
+    )
+    followers = [presence.follow] * (asked.patience is None) + [desk.pace] * (asked.heartbeat is None)
+    return presence, Tempo(followers=followers)
 
 
 def _folder(place: Path) -> ServerFolder:

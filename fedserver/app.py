@@ -45,6 +45,12 @@ def main(grid: Grid, context: Context) -> None:
         sleep=time.sleep,
         refuse=lambda client, why: print(f"{client} is not let in: {why}", file=sys.stderr, flush=True),
     )
+
+    def rest(seconds: float) -> None:
+        view.say(f"the next round begins in {seconds:.0f} s")
+        time.sleep(seconds)
+
+    view = Lines(job.rounds)
     least = config.start_with or job.cohort.size or job.least()
     carrying = runner(
         run,
@@ -52,9 +58,10 @@ def main(grid: Grid, context: Context) -> None:
         federation,
         run_id=run_id,
         own=coordinator_key(config, "entropy"),
-        view=Lines(job.rounds),
+        view=view,
         clock=time.monotonic,
         gather=lambda: federation.gather(least, config.start_within),
+        rest=rest,
         absent=lambda: {} if job.cohort.size else dict.fromkeys(federation.nodes, LATE),
     )
     carry_out(carrying)

@@ -27,6 +27,8 @@ from hansa.strategies.strategy import trains
 from hansa.strategies.types import Array
 
 Result = TypeVar("Result")
+REST, REST_GROWTH, LONGEST_REST = 10.0, 3.0, 300.0
+"""Seconds between two rounds where the first was lost, how they grow from one lost round to the next, and the most."""
 
 
 @dataclass(kw_only=True)
@@ -34,7 +36,8 @@ class Coordinator:
     """One run. ``own`` is the coordinator's secret key; ``clock`` gives seconds.
 
     ``server_sums`` evaluates shared and fitted parameters on the coordinator's own data, if it has some. ``names`` are
-    all clients there are, sorted, where that is known. ``memory`` is the selection's, ``seen`` what it may learn from.
+    all clients there are, sorted, where that is known. ``rest`` lets so many seconds pass after a lost round.
+    ``memory`` is the selection's, ``seen`` what it may learn from.
     """
 
     job: Job
@@ -45,6 +48,7 @@ class Coordinator:
     watch: Watcher
     server_sums: Callable[[Array, Array], Mapping[str, Array]] | None = None
     names: Sequence[str] | None = None
+    rest: Callable[[float], None] = lambda seconds: None
     memory: Memory = field(init=False)
     sampling: Sampling | None = field(default=None, init=False)
     seen: dict[str, Seen] = field(default_factory=dict, init=False)
@@ -80,6 +84,8 @@ class Coordinator:
             yield self._ask_questions()
         lost = 0
         for number in range(1, self.job.rounds + 1):
+            if lost:
+                self.rest(min(REST * REST_GROWTH ** (lost - 1), LONGEST_REST))
             record = self._whole_round(number)
             lost = lost + 1 if record.lost else 0
             yield record

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from hansa.fedlink.errors import MalformedMessage, ProtocolError
 from hansa.fedlink.incoming import DiskRow
-from hansa.fedlink.messages import Call, Calls, Failure, Reply
+from hansa.fedlink.messages import SETTLE, Call, Calls, Failure, Reply
 from hansa.fedlink.packing import Body, pack_call, read_reply
 from hansa.fedlink.protocol import Work
 from hansa.fedlink.protocol.effects import Connected, Failed
@@ -22,6 +22,7 @@ from hansa.fedserver.federation import CAME, Ended, hear
 from hansa.fedserver.policy import Wait
 from hansa.fedserver.presence import Presence
 from hansa.fedserver.selection.there import Present, There
+from hansa.fedserver.waiting import Vigil
 from hansa.strategies.pipeline import Names
 
 GLANCE = 0.5
@@ -52,6 +53,7 @@ class LinkFederation:
     clock: Callable[[], float]
     presence: Presence
     least: int = 1
+    vigil: Vigil = field(init=False)
     _begun: bool = False
     _waiting: dict[str, Open] = field(default_factory=dict)
     """What is asked now, by the id of its request."""
@@ -63,6 +65,9 @@ class LinkFederation:
     _held: dict[str, tuple[Reply, Arrived]] = field(default_factory=dict)
     """Answers to what was asked by ``start``, by client, until they are collected."""
     _taken: list[Arrived] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.vigil = Vigil(clock=self.clock, say=self.presence.say, doing=self.presence.doing)
 
     def population(self) -> Names:
         if self._begun and len(here := self._here()) < self.least:
@@ -77,6 +82,13 @@ class LinkFederation:
         while len(self._here()) < least() and self.clock() < end:
             self._next(GLANCE)
         self._begun = len(self._here()) >= self.least
+
+    def rest(self, seconds: float) -> None:
+        """Let time pass after a round that was lost, until more clients are there at the latest."""
+        self.presence.say(f"the next round begins in {seconds:.0f} s, or when another client is there")
+        before, end = len(self._here()), self.clock() + seconds
+        while len(self._here()) <= before and (left := end - self.clock()) > 0:
+            self._next(min(GLANCE, left))
 
     def _here(self) -> Names:
         while not self.server.events.empty():
@@ -93,10 +105,13 @@ class LinkFederation:
 
     def next(self) -> Ended | None:
         self._came = False
+        self.vigil.begin("")
         while self._standing and not self._ended and not self._came:
+            self._look(self._standing)
             self._next(max(0.0, min(GLANCE, min(one.until for one in self._standing.values()) - self.clock())))
             self._missing()
             self._overdue()
+        self.vigil.end()
         if self._ended:
             return self._ended.popleft()
         return CAME if self._standing else None
@@ -118,11 +133,13 @@ class LinkFederation:
 
     def ask(self, calls: Mapping[str, Call], wait: Wait) -> Iterator[Reply]:
         wait.begin(calls, self.clock())
+        self.vigil.begin(wait.kind)
         try:
             for reply in self._replies(calls, wait):
                 hear(wait, reply, self.clock())
                 yield reply
                 self._finish()
+            self.vigil.end()
         finally:
             for request_id in list(self._waiting):
                 self._cancel(request_id, TOO_LATE)
@@ -131,12 +148,19 @@ class LinkFederation:
         """Send calls; yield what comes, failures, and who is given up because the policy waits no longer."""
         yield from self._submit(calls, self._waiting)
         while self._waiting:
+            self._look(self._waiting)
             if (reply := self._next(max(0.0, min(GLANCE, wait.wake() - self.clock())))) is not None:
                 yield reply
             else:
                 yield from self._missing()
             if cut := wait.cut(self.clock()):
                 yield from self._cut(cut)
+
+    def _look(self, opened: Mapping[str, Open]) -> None:
+        """Tell whom is waited for, where that takes long."""
+        call = next(iter(opened.values())).call
+        what = "the run's end" if call.endpoint == SETTLE else f"round {call.round}" if call.round else "a query"
+        self.vigil.look(what, (one.client for one in opened.values()))
 
     def _cut(self, cut: Mapping[str, str]) -> Iterator[Reply]:
         """Cancel what these clients were asked, for the reason that each one has."""

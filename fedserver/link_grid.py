@@ -27,6 +27,7 @@ from hansa.fedlink.protocol.effects import Failed
 from hansa.fedlink.server import Server
 from hansa.fedlink.service import Arrived, Told
 from hansa.fedserver.presence import Presence
+from hansa.fedserver.waiting import Tempo, Vigil
 
 GLANCE = 0.5
 """Seconds between two looks at the clock while nothing comes."""
@@ -41,6 +42,8 @@ def node_id(client: str) -> int:
 class LinkGrid(Grid):
     """The nodes of a server. ``largest`` bounds a reply in bytes; ``clock`` gives seconds.
 
+    A round of ``tempo`` is from when messages are pushed while none was open until none is.
+
     A message to a node that is not there, or that nobody can answer, is replied to with Flower's own error.
     """
 
@@ -49,12 +52,14 @@ class LinkGrid(Grid):
     clock: Callable[[], float]
     run_id: int
     largest: int = 2**31
+    tempo: Tempo = field(default_factory=Tempo)
     _ids: Iterator[int] = field(default_factory=itertools.count)
     _waiting: dict[str, tuple[str, Message]] = field(default_factory=dict)
     _replies: dict[str, Message] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         become(self.run_id)
+        self._vigil = Vigil(clock=self.clock, say=self.presence.say, doing=self.presence.doing)
 
     def set_run(self, run: Run) -> None:
         self.run_id = run.run_id
@@ -77,6 +82,8 @@ class LinkGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         names = {node_id(name): name for name in self.presence.here()}
+        if not self._waiting:
+            self._vigil.begin("")
         return [self._push(message, names.get(message.metadata.dst_node_id)) for message in messages]
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
@@ -118,13 +125,18 @@ class LinkGrid(Grid):
         return sent
 
     def _drain(self, seconds: float) -> None:
-        """Take in all that happened, or wait for the first of it."""
+        """Take in all that happened, or wait for the first of it; tell whom the app waits for, if that takes long."""
+        waited = bool(self._waiting)
         try:
             self._read(self.server.events.get(timeout=seconds) if seconds else self.server.events.get_nowait())
             while True:
                 self._read(self.server.events.get_nowait())
         except queue.Empty:
             self._give_up()
+        if self._waiting:
+            self._vigil.look("the app", (client for client, _ in self._waiting.values()))
+        elif waited:
+            self.tempo.over(self._vigil.end())
 
     def _read(self, event: Told) -> None:
         match event:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from hansa.fedlink.protocol.effects import Connected, Delivered, Dropped, Notice
 from hansa.fedlink.service import Barred, Told
 from hansa.fedserver.attendance import LATE
+from hansa.fedserver.waiting import LONGEST, patience
 from hansa.strategies.pipeline import Names
 
 
@@ -21,11 +22,15 @@ class State(NamedTuple):
 
 @dataclass(kw_only=True)
 class Presence:
-    """Reads a server's events. A client that is gone for ``patience`` seconds no longer counts; ``say`` is told."""
+    """Reads a server's events. A client that is gone for ``patience`` seconds no longer counts; ``say`` is told.
+
+    ``silence`` says for how long nothing was heard of one that is connected and should have been heard; 0 otherwise.
+    """
 
     clock: Callable[[], float]
     say: Callable[[str], None]
-    patience: float = 120.0
+    silence: Callable[[str], float] = lambda client: 0.0
+    patience: float = LONGEST
     states: dict[str, State] = field(default_factory=dict)
     barred: dict[str, str] = field(default_factory=dict)
     """Who is let in no more, and why."""
@@ -44,6 +49,10 @@ class Presence:
         """Say why a client is lost."""
         return self.barred.get(client, f"the line of {client!r} has been down for {self.patience:.0f} s")
 
+    def follow(self, usual: float) -> None:
+        """Be patient as rounds allow that usually take so many seconds."""
+        self.patience = patience(usual)
+
     def absent(self, invited: Iterable[str], all_asked: bool) -> dict[str, str]:
         """Say of those who are invited, or were ever here, why they may not have been asked.
 
@@ -54,8 +63,11 @@ class Presence:
 
     def doing(self, client: str) -> str:
         """Say what a client does and for how long; empty for one that was never here."""
-        state = self.states.get(client)
-        return "" if state is None else f"{state.word} {self.clock() - state.since:.0f} s"
+        if (state := self.states.get(client)) is None:
+            return ""
+        if state.word != "gone" and (silent := self.silence(client)):
+            return f"silent {silent:.0f} s"
+        return f"{state.word} {self.clock() - state.since:.0f} s"
 
     def now(self, client: str, word: str) -> None:
         """Note what a client does; one that is gone stays so until it is connected."""

@@ -43,9 +43,10 @@ class View(Watcher, Protocol):
 class Runner:
     """One run with its directory and its view; ``summary`` is complete once ``carry_out`` has ended.
 
-    ``gather`` waits for the clients that the run begins with, and ``absent`` says in the end why nothing was asked of
-    clients. All that were counted in no round are then in ``never``, with the reason. The summary begins with the run's
-    own, and ends with what is ``told`` of where its clients are. No signal interrupts what is done within ``hold``.
+    ``gather`` waits for the clients that the run begins with, ``paced`` is told how long each round took that was not
+    lost, and ``absent`` says in the end why nothing was asked of clients. All that were counted in no round are then in
+    ``never``, with the reason. The summary begins with the run's own, and ends with what is ``told`` of where its
+    clients are. No signal interrupts what is done within ``hold``.
     """
 
     coordinator: Coordinator
@@ -53,6 +54,7 @@ class Runner:
     view: View
     clock: Callable[[], float]
     gather: Callable[[], None] = lambda: None
+    paced: Callable[[float], None] = lambda seconds: None
     absent: Callable[[], Mapping[str, str]] = dict
     told: Mapping[str, Any] = field(default_factory=dict)
     hold: Hold = contextlib.nullcontext
@@ -72,6 +74,8 @@ class Runner:
                     with self.hold():
                         self._write(record)
                     self.view.closed(record)
+                    if record.round and not record.lost:
+                        self.paced(record.seconds)
                     self._check_target(record)
                 self._save()
             stopped = "finished"

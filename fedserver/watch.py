@@ -16,6 +16,7 @@ from rich.text import Text
 
 from hansa.fedserver.axes import duration
 from hansa.fedserver.records import Refusal, RoundRecord, Values, written
+from hansa.fedserver.waiting import whom
 from hansa.strategies.pipeline import Names
 
 SHOWN = 3
@@ -178,7 +179,5 @@ class Screen:
         self.live.console.print(Text(text, style="dim"))
 
     def _view(self) -> Group:
-        waiting = [f"{name} ({told})" if (told := self.doing(name)) else name for name in sorted(self.waiting)[:SHOWN]]
-        more = f" and {len(self.waiting) - SHOWN} more" if len(self.waiting) > SHOWN else ""
-        waits = Text(f"waiting for {', '.join(waiting)}{more}", style="dim") if waiting else Text()
+        waits = Text(f"waiting for {whom(self.waiting, self.doing)}", style="dim") if self.waiting else Text()
         return Group(self.bars, self.told, waits, self.trouble)

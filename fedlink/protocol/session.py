@@ -40,6 +40,9 @@ from hansa.fedlink.protocol.requests import Answer, Open, Phase
 if TYPE_CHECKING:
     from hansa.fedlink.protocol.desk import Desk
 
+OVERDUE, TICK = 1.5, 1.0
+"""A heartbeat is overdue after so many times its pause, and the second within which clients look at their clock."""
+
 
 class Stage(Enum):
     """How far a session is."""
@@ -65,6 +68,8 @@ class Session:
     """When the last heartbeat was sent."""
     wall: float
     """What to add to ``now`` for seconds since 1970."""
+    heartbeat: float
+    """Seconds between two heartbeats, as the client was told."""
     chunk: int = 0
     _stage: Stage = Stage.NEW
     _offers: dict[str, Answer] = field(default_factory=dict)
@@ -107,13 +112,18 @@ class Session:
     def tick(self, now: float) -> list[ServerEffect]:
         """End the session if it is silent, or send a heartbeat if one is due."""
         limits = self.desk.limits
-        patience = limits.heartbeat * limits.missed if self.welcomed else limits.hello
+        patience = self.heartbeat * limits.missed if self.welcomed else limits.hello
         if now - self.heard > patience:
             return self.end(pb.SILENT, goodbye.silent(now - self.heard))
-        if not self.welcomed or now - self.beaten < limits.heartbeat:
+        if not self.welcomed or now - self.beaten < self.heartbeat:
             return []
         self.beaten = now
         return [self._send(pb.ServerFrame(heartbeat=pb.Heartbeat()))]
+
+    def silence(self, now: float) -> float:
+        """Return for how many seconds nothing came, where a heartbeat is overdue; else 0."""
+        silent = now - self.heard
+        return silent if silent > OVERDUE * self.heartbeat + TICK else 0.0
 
     def cancel(self, request_id: str, reason: str) -> list[ServerEffect]:
         """Tell the client that a request is taken back."""
@@ -164,7 +174,7 @@ class Session:
             version=version,
             software=desk.software,
             clock_ms=clock_ms,
-            heartbeat_ms=clocks.milliseconds(desk.limits.heartbeat),
+            heartbeat_ms=clocks.milliseconds(self.heartbeat),
             chunk_bytes=self.chunk,
             open_requests=desk.limits.open_requests,
             run=pb.Run(id=desk.run, settings=desk.settings, fields=desk.fields),

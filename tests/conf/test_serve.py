@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from dataclasses import replace
@@ -18,6 +19,7 @@ from hansa.fedlink.certificates import read_peer
 from hansa.fedlink.folder import Federation, ServerFolder
 from hansa.fedlink.invitation import TaskFile
 from hansa.fedlink.messages import fingerprints
+from hansa.fedlink.protocol import Desk
 from hansa.fedserver.errors import TooFewClients
 from tests.fleet import Fleet, fleet, until
 
@@ -43,6 +45,10 @@ def made(tmp_path, monkeypatch):
         (["plants", "listen=unix:80"], "'unix' is no host"),
         (["plants", "log=yaml"], "log=yaml: it is text or json"),
         (["plants", "require=some"], "require=some: it is all or none"),
+        (["plants", "require=all", "app=./a.py:app"], "require=all: whom a Flower app needs is its own affair"),
+        (["plants", "heartbeat=0.5"], "heartbeat=0.5: it must be at least 1 s"),
+        (["plants", "heartbeat=601"], "heartbeat=601: it must be a number above 0, and 600 at most"),
+        (["plants", "patience=nan"], "patience=nan: it must be a number above 0, and 86400 at most"),
     ],
 )
 def test_words_that_make_no_sense_are_refused_in_one_line(made, words, told):
@@ -148,11 +154,14 @@ def served(there: Fleet, *words: str) -> None:
     until(lambda: lines.exists() and lines.read_text().count("\n") > 2, lambda: there.log("serve"))
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [(signal.SIGTERM,), (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)])
 def test_a_run_that_is_ended_keeps_what_it_learnt_and_tells_its_clients(tmp_path, how):
     with fleet(tmp_path) as there:
         served(there, "rounds=100000")
-        assert there.kill("serve", how) == 130
+        *first, last = how
+        for signalled in first:
+            os.kill(there.processes["serve"].pid, signalled)
+        assert there.kill("serve", last) == 130
         assert json.loads((tmp_path / "run" / "summary.json").read_text())["stopped"] == "interrupted"
         assert there.log("serve").splitlines()[-1].startswith("hansa serve: interrupted; what was learnt")
         until(lambda: "the coordinator stops" in there.log("cleveland"), lambda: there.log("cleveland"))
@@ -195,3 +204,34 @@ def test_a_site_that_took_part_in_no_round_is_told_and_the_command_ends_with_ano
 )
 def test_everybody_is_required_where_each_round_is_meant_to_have_everybody(words, required):
     assert assemble(*compose(["task=heart_disease", *words])).job.cohort.wants_all is required
+
+
+def test_heartbeats_and_patience_follow_the_rounds_where_they_are_not_given():
+    for words, expected in (([], (2.0, 10.3)), (["heartbeat=9"], (9.0, 10.3)), (["patience=3"], (2.0, 3.0))):
+        asked = replace(serve.read(["insecure=true", *words]), listen="127.0.0.1:0")
+        with serve._listening(asked, Desk(software="test")) as server:
+            presence, tempo = serve._presence(asked, server.desk, print)
+            tempo.over(0.1)
+            assert (server.desk.limits.heartbeat, presence.patience) == expected
+
+
+def test_a_device_that_stands_still_is_named_and_does_not_hold_the_others_up(tmp_path):
+    with fleet(tmp_path) as there:
+        there.provision("cleveland", "hungary")
+        for name in ("cleveland", "hungary"):
+            there.join(name)
+        settings = ("rounds=100000", "run_dir=run", "evaluation.every=0", "heartbeat=4", "patience=1")
+        there.start("serve", "serve", "plants", f"listen=127.0.0.1:{there.port}", *settings)
+        lines = tmp_path / "run" / "metrics.jsonl"
+
+        def counted() -> list[int]:
+            whole = [line for line in lines.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            return [json.loads(line)["counted"] for line in whole]
+
+        until(lambda: lines.exists() and 2 in counted(), lambda: there.log("serve"))
+        os.kill(there.processes["hungary"].pid, signal.SIGSTOP)
+        until(lambda: counted()[-1] == 1, lambda: there.log("serve"))
+        assert "waits for hungary (silent 1" in there.log("serve"), there.log("serve")
+        assert "hungary is left out: link: Gone: the line of 'hungary' has been down for" in there.log("serve")
+        os.kill(there.processes["hungary"].pid, signal.SIGCONT)
+        until(lambda: counted()[-1] == 2, lambda: there.log("serve"))

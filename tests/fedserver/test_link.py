@@ -18,6 +18,7 @@ from hansa.fedlink import link_pb2 as pb
 from hansa.fedlink.protocol import Desk, Limits
 from hansa.fedlink.revocation import revoke
 from hansa.fedlink.server import Server
+from hansa.fedserver import waiting
 from hansa.fedserver.coordinator import Coordinator
 from hansa.fedserver.link import LinkFederation
 from hansa.fedserver.presence import Presence
@@ -154,6 +155,54 @@ def test_a_client_that_is_gone_for_too_long_is_left_out_by_name_and_the_round_go
             ("hungary", "link: Gone: the line of 'hungary' has been down for 0 s")
         ]
         assert any(text.startswith("hungary is gone: ") for text in there.said)
+
+
+def test_a_rest_after_a_lost_round_is_over_as_soon_as_another_client_is_there(plant, tmp_path):
+    run = run_of("rounds=2", "cohort.min=2")
+    with link(run, plant, tmp_path) as there:
+        there.join("cleveland", "hungary")
+        broken, work = there.devices["hungary"], there.devices["hungary"].work
+        broken.work = lambda head, body: (b"no answer", b"") if len(broken.worked) > 1 else work(head, body)
+        coordinator = there.coordinator()
+        coordinator.rest = there.federation.rest
+        rounds = coordinator.rounds()
+        assert [bool(next(rounds).lost) for _ in range(2)] == [False, True]
+        late = Caller.of(there.server.port, "switzerland", there.devices["cleveland"].work, plant)
+        site = run.site(MemoryStates(), from_seed(run.job.seed, "client"))
+        late.work = answers(site, "switzerland")
+        saying = there.federation.presence.say
+
+        def join_then(text: str) -> None:
+            saying(text)
+            if text.startswith("the next round begins in 10 s"):
+                there.devices["switzerland"] = late.call()
+
+        there.federation.presence.say = join_then
+        last = next(rounds)
+        assert (last.cohort, last.counted, last.lost) == (3, 2, None)
+        assert last.seconds < 10
+
+
+def test_whom_a_request_waits_for_is_told_while_it_waits(plant, tmp_path, monkeypatch):
+    monkeypatch.setattr(waiting, "FIRST", 0.1)
+    run = run_of("rounds=1")
+    with link(run, plant, tmp_path) as there:
+        there.join(*HOSPITALS)
+        slow, told = there.devices["cleveland"], threading.Event()
+        work, said = slow.work, there.said
+
+        def wait(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+            assert len(slow.worked) < 2 or told.wait(SECONDS)
+            return work(head, body)
+
+        def say(text: str) -> None:
+            said.append(text)
+            if text.startswith("round 1 waits for cleveland (working "):
+                told.set()
+
+        slow.work, there.federation.vigil.say = wait, say
+        _, records = learnt(there.coordinator())
+        assert told.is_set() and [record.counted for record in records] == [4, 4]
 
 
 def test_a_run_stands_still_while_nobody_is_connected_and_says_so(plant, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 
@@ -19,6 +20,7 @@ from hansa.fedlink.flower import from_bytes, to_bytes
 from hansa.fedlink.packing import FLOWER
 from hansa.fedlink.protocol import Desk, Limits
 from hansa.fedlink.server import Server
+from hansa.fedserver import waiting
 from hansa.fedserver.link_grid import LinkGrid, node_id
 from hansa.fedserver.presence import Presence
 from tests.devices import Caller, Plant
@@ -85,6 +87,21 @@ def test_stock_strategies_learn_over_the_link(plant, tmp_path, strategy, expecte
 def ask(there, node, kind="train"):
     content = RecordDict({"arrays": ArrayRecord({"w": Array(np.ones(3, np.float32))}), "config": ConfigRecord()})
     return there.create_message(content, kind, node, "1")
+
+
+def test_it_is_told_whom_an_app_waits_for_and_how_long_its_rounds_take(plant, tmp_path, monkeypatch):
+    monkeypatch.setattr(waiting, "FIRST", 0.1)
+    told = threading.Event()
+
+    def slow(head, body):
+        assert told.wait(20)
+        return runs(1.0)(head, body)
+
+    with grid(plant, tmp_path, {"riga": slow, "bergen": runs(1.0)}) as there:
+        there._vigil.say = lambda text: told.set() if text.startswith("the app waits for riga (working") else None
+        replies = there.send_and_receive([ask(there, node) for node in there.get_node_ids()], timeout=30)
+        assert len(replies) == 2 and not any(reply.has_error() for reply in replies)
+        assert there.tempo.usual is not None and there.tempo.usual >= 0.1
 
 
 def test_what_has_no_answer_is_replied_to_with_an_error_that_says_why(plant, tmp_path):

@@ -186,6 +186,17 @@ def test_whatever_a_client_says_is_told_in_one_short_line():
     assert len(refusal.why.splitlines()) == 1 and len(refusal.why) < 600
 
 
+def test_the_pause_after_a_lost_round_grows_until_one_is_not_lost():
+    def losing(reply, call):
+        return [] if call.round in (1, 2, 4, 6, 7, 8, 9, 10) else [reply]
+
+    there, _ = overheard(run_of("rounds=10", "lost_rounds=9"), losing)
+    rested: list[float] = []
+    there.rest = rested.append
+    assert [bool(record.lost) for record in there.rounds()][1:] == [n not in (3, 5) for n in range(1, 11)]
+    assert rested == [10, 30, 10, 10, 30, 90, 270], "and none after the last"
+
+
 def test_refusals_and_lost_rounds_stand_in_the_lines_of_the_run_directory(tmp_path):
     def late(reply, call):
         return [replace(reply, round=0)] if reply.client == BAD and call.round == 2 else [reply]

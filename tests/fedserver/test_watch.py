@@ -9,6 +9,8 @@ import pytest
 from rich.console import Console
 
 from hansa.fedlink.protocol.effects import Connected, Delivered, Dropped, Notice
+from hansa.fedlink.service import Barred
+from hansa.fedserver.attendance import LATE
 from hansa.fedserver.presence import Presence
 from hansa.fedserver.records import Refusal, RoundRecord
 from hansa.fedserver.watch import Json, Lines, Screen, line
@@ -86,3 +88,24 @@ def test_presence_follows_what_happens_and_gives_up_who_is_gone_for_long():
     assert there.here() == () and there.lost("riga")
     there.note(Notice(text="a clock is off", name="riga"))
     assert said == ["riga is connected (x)", "riga is gone: the line broke", "a clock is off"]
+
+
+def test_who_stands_still_is_named_as_silent_until_it_is_gone():
+    silence = dict[str, float]()
+    there = Presence(clock=lambda: 9.0, say=lambda text: None, silence=lambda name: silence.get(name, 0.0))
+    there.note(Connected(session=1, name="riga", version=1, software="x"))
+    assert there.doing("riga") == "connected 0 s"
+    silence["riga"] = 8.0
+    assert there.doing("riga") == "silent 8 s"
+    there.note(Dropped(session=1, name="riga", text="the line broke"))
+    assert there.doing("riga") == "gone 0 s"
+
+
+def test_presence_says_why_somebody_may_not_have_been_asked():
+    there = Presence(clock=lambda: 0.0, say=lambda text: None)
+    for name in ("bergen", "visby"):
+        there.note(Connected(session=1, name=name, version=1, software="x"))
+    there.note(Barred(name="visby", text="revoked"))
+    never = {"riga": "never connected", "visby": "revoked"}
+    assert there.absent(["bergen", "riga"], all_asked=False) == never
+    assert there.absent(["bergen", "riga"], all_asked=True) == never | {"bergen": LATE}
