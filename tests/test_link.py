@@ -30,7 +30,8 @@ def test_four_processes_learn_the_model_of_the_simulation_though_one_is_killed_i
         for strategy in ("fedavg", "scaffold"):
             lines = tmp_path / strategy / "metrics.jsonl"
             settings = (*SETTINGS, f"strategy={strategy}")
-            there.start("serve", "serve", "plants", f"listen=127.0.0.1:{there.port}", f"run_dir={strategy}", *settings)
+            own = (f"listen=127.0.0.1:{there.port}", "patience=120", f"run_dir={strategy}")
+            there.start("serve", "serve", "plants", *own, *settings)
             until(lambda lines=lines: lines.exists() and lines.read_text().count("\n") > 5, lambda: there.log("serve"))
             there.kill("hungary")
             there.start("hungary", "join", "hansa-hungary")
