@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import random
+import shutil
 import signal
 import sys
 import time
@@ -15,6 +16,7 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
+from hansa.conf import shown
 from hansa.conf.components import is_file
 from hansa.conf.errors import UnknownSetting, WrongValue
 from hansa.conf.parts import SITE
@@ -146,8 +148,7 @@ def _approve(invitation: Invitation, yes: bool) -> None:
     print(f"authority    SHA-256 {ca_fingerprint(invitation.ca)}")
     print(f"this device  {invitation.client}")
     if isinstance(task, TaskFile):
-        print(f"task         {task.class_name} of {task.file}, SHA-256 {task.sha256}; this code will run here:\n")
-        print("\n".join(f"    {_visible(line)}" for line in task.text.split("\n")), end="\n\n")
+        _show(task)
     else:
         print(f"task         {task}, which is part of Hansa")
     if yes:
@@ -156,6 +157,16 @@ def _approve(invitation: Invitation, yes: bool) -> None:
         raise WrongValue("nobody is here to approve this: read it, and repeat the command with --yes.")
     if input("Approve it, and join? [y/N] ").strip().lower() not in ("y", "yes"):
         raise WrongValue("not approved: nothing was kept, and the invitation stays good.")
+
+
+def _show(task: TaskFile) -> None:
+    """Show a program to its end, so that no line of it can pass for one of ours."""
+    rows, count = shown.program(task.text, shutil.get_terminal_size((120, 24)).columns), len(shown.lines(task.text))
+    print(f"task         {shown.seen(task.class_name)} of {shown.seen(task.file)}, SHA-256 {task.sha256};")
+    print(f"             these {count} lines of code will run here:\n", *rows, sep="\n", end="\n\n")
+    for name in shown.foreign_names(task.text):
+        print(f"             a name has other letters than ASCII's: {shown.seen(name)}, which is {name!a}")
+    print(f"             these were the {count} lines of {shown.seen(task.file)}")
 
 
 def _enrol(place: Place, invitation: Invitation) -> None:
@@ -169,11 +180,6 @@ def _enrol(place: Place, invitation: Invitation) -> None:
                 print(f"not enrolled yet: {error} Trying again, for ever.", file=sys.stderr, flush=True)
             told = str(error)
             time.sleep(Backoff().pause(time.monotonic() - begun, random.random()))
-
-
-def _visible(line: str) -> str:
-    """Write what a terminal would carry out, or hide, as what it is."""
-    return "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in line)
 
 
 def _request(place: Place, path: Path) -> None:
