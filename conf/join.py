@@ -97,7 +97,7 @@ def _place(files: list[str], given: Settings, flags: list[str]) -> Place | None:
 
 def _own(given: Settings) -> list[str]:
     """Return the words of the place itself; raises UnknownSetting for any other."""
-    own = [f"{name}={_absolute(name, value)}" for name, value in given.items() if name not in OWN]
+    own = [f"{name}={value}" for name, value in given.items() if name not in OWN]
     for word in own:
         name = word.partition("=")[0]
         if name not in SITE and not name.startswith((NODE, TASK)) and not is_file(word):
@@ -108,15 +108,18 @@ def _own(given: Settings) -> list[str]:
 
 
 def _absolute(name: str, value: str) -> str:
-    """Return a place's data or code by its whole path: where a word of the task is no file here, it is no path."""
+    """Return a place's data or code by its whole path, for the worker runs elsewhere.
+
+    A word of the task is a path where it is a file or folder here, and one of a Flower app where it begins as one.
+    """
     is_path = name == "task.data_dir" or is_file(f"{name}={value}") or (name.startswith(TASK) and Path(value).exists())
-    return str(Path(value).absolute()) if is_path and value else value
+    return str(Path(value).absolute()) if value and (is_path or value.startswith(("./", "../"))) else value
 
 
 def _merged(before: Sequence[str], own: Sequence[str]) -> list[str]:
     """Put new settings over those that are remembered; an empty value takes one away."""
-    words = {word.partition("=")[0]: word for word in (*before, *own)}
-    return [word for word in words.values() if not word.endswith("=")]
+    words = dict(word.partition("=")[::2] for word in (*before, *own))
+    return [f"{name}={_absolute(name, value)}" for name, value in words.items() if value]
 
 
 def _invited(invitation: Invitation, given: Settings, yes: bool) -> Place:
@@ -202,7 +205,7 @@ def _insecure(given: Settings, own: list[str]) -> Place:
         address=given["address"],
         client=checked_name(given["client"]),
         task=approved(home, invited_task(given["task"])),
-        settings=own,
+        settings=_merged((), own),
         insecure=True,
     )
     place.write()

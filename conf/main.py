@@ -57,6 +57,7 @@ A run writes config.yaml, metrics.jsonl, model.safetensors, summary.json and cur
 def main() -> None:
     """Run ``hansa`` with the process's arguments; exits with 0, 1 (an error), 2 (wrong use), 3 (a device that is not
     wanted any more) or 130 (interrupted)."""
+    sys.path[:] = [folder for folder in sys.path if folder]  # as with -P: no file here passes for a library's
     only_tls_1_3()
     sys.exit(run(sys.argv[1:]))
 

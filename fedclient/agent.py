@@ -62,7 +62,7 @@ class Agent:
     _leaving: bool = False
 
     def __post_init__(self) -> None:
-        self._spool, self._shop = Spool(root=self.place.spool), Workshop(self.place.home, self.idle_after)
+        self._spool, self._shop = Spool(root=self.place.spool), Workshop(self.place.bench, self.idle_after)
         self._site = SiteLimits.read(self.place.home)
         self._client = Client(software=self.software, held=self._spool.held(), limits=Limits(body=self._site.body))
 

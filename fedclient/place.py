@@ -7,6 +7,7 @@ identity.key               the identity that stays
 mine.py                    the approved task file, where there is one
 site.yaml                  what its owner allows at most
 state/, spool/             the client's state by run; requests that are not finished
+work/                      where the worker process runs: it finds nothing there
 """
 
 from __future__ import annotations
@@ -95,6 +96,10 @@ class Place:
     @property
     def spool(self) -> Path:
         return self.home / "spool"
+
+    @property
+    def bench(self) -> Path:
+        return self.home / "work"
 
     @property
     def enrolled(self) -> bool:

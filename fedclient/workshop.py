@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hansa.fedclient.surroundings import environment
+from hansa.fedlink.files import make_folder
+
 COMMAND = (sys.executable, "-P", "-m", "hansa.fedclient.worker")
 """-P: no file of the current folder is imported in place of a library's."""
-QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 
 
 class WorkerDied(Exception):
@@ -98,9 +100,10 @@ class Workshop:
 
     async def _started(self) -> Process:
         if self._process is None or self._process.returncode is not None:
-            environment = {**os.environ, **QUIET}
+            make_folder(self.folder)
+            around = environment(os.environ, Path.cwd())
             self._process = await asyncio.create_subprocess_exec(
-                *COMMAND, stdin=PIPE, stdout=PIPE, env=environment, cwd=self.folder, start_new_session=True
+                *COMMAND, stdin=PIPE, stdout=PIPE, env=around, cwd=self.folder, start_new_session=True
             )  # Ctrl-C is for the agent, which ends the worker itself
         return self._process
 

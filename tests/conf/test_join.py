@@ -126,6 +126,30 @@ def test_two_do_not_work_in_one_home(hansa, tmp_path):
     assert hansa("join", "hansa-bergen", *ENDS)[0] == 0
 
 
+def test_paths_of_a_place_are_kept_whole_for_the_worker_runs_elsewhere(hansa, tmp_path):
+    own = (
+        "strategy=./rule.py:Mine",
+        "node.numbers=./numbers.txt",
+        "node.role=../x",
+        "node.share=mine.py",
+        "task.root=mine.py",
+    )
+    assert hansa("join", *INSECURE, *own, *ENDS)[0] == 0
+    kept = dict(word.split("=") for word in Place.read(tmp_path / "hansa-bergen").settings)
+    assert kept == {
+        "strategy": f"{tmp_path}/rule.py:Mine",
+        "node.numbers": f"{tmp_path}/numbers.txt",
+        "node.role": f"{tmp_path}/../x",
+        "node.share": "mine.py",
+        "task.root": f"{tmp_path}/mine.py",
+    }
+    place = Place.read(tmp_path / "hansa-bergen")
+    place.settings = ["strategy=rule.py:Mine"]  # as homes had it that were made before
+    place.write()
+    assert hansa("join", "hansa-bergen", *ENDS)[0] == 0
+    assert Place.read(tmp_path / "hansa-bergen").settings == [f"strategy={tmp_path}/rule.py:Mine"]
+
+
 def test_help_says_how(hansa):
     assert "hansa join bergen.invitation --request FILE" in hansa("join", "--help")[1]
 
