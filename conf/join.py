@@ -22,6 +22,7 @@ from hansa.conf.errors import UnknownSetting, WrongValue
 from hansa.conf.parts import SITE
 from hansa.conf.words import invited_task, nearest, number, truth
 from hansa.fedclient.agent import Agent, lines
+from hansa.fedclient.limits import SiteLimits
 from hansa.fedclient.place import NODE, Place, approved
 from hansa.fedlink.certificates import MOST, checked_name
 from hansa.fedlink.errors import Unreachable
@@ -132,7 +133,7 @@ def _invited(invitation: Invitation, given: Settings, yes: bool) -> Place:
                 f"{home} is the home of {place.client!r} of {place.federation!r}: choose another with home=."
             )
         return place
-    _approve(invitation, yes)
+    _approve(invitation, home, yes)
     place = Place(
         home=home,
         federation=invitation.federation,
@@ -144,7 +145,7 @@ def _invited(invitation: Invitation, given: Settings, yes: bool) -> Place:
     return place
 
 
-def _approve(invitation: Invitation, yes: bool) -> None:
+def _approve(invitation: Invitation, home: Path, yes: bool) -> None:
     """Show what will run here, and ask; raises WrongValue where it is not wanted."""
     task = invitation.task
     print(f"federation   {invitation.federation}, coordinator {invitation.address}")
@@ -154,6 +155,9 @@ def _approve(invitation: Invitation, yes: bool) -> None:
         _show(task)
     else:
         print(f"task         {task}, which is part of Hansa")
+    there = (home / "site.yaml").exists()
+    limits = SiteLimits.read(home) if there else SiteLimits()
+    print("a run can have", *limits.told(), f"by {home / 'site.yaml'}, where you may change it", sep="\n             ")
     if yes:
         return
     if not sys.stdin.isatty():

@@ -98,6 +98,10 @@ class Place:
         return self.home / "spool"
 
     @property
+    def state(self) -> Path:
+        return self.home / "state"
+
+    @property
     def bench(self) -> Path:
         return self.home / "work"
 
@@ -127,7 +131,7 @@ class Place:
             "place": [*own, *(word for word in self.settings if not word.startswith(NODE))],
             "node": node,
             "client": self.client,
-            "state": str(self.home / "state"),
+            "state": str(self.state),
             "task": self.task,
         }
 

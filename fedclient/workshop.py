@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hansa.fedclient.confine import exceeded
 from hansa.fedclient.surroundings import environment
 from hansa.fedlink.files import make_folder
 
@@ -24,9 +25,13 @@ COMMAND = (sys.executable, "-P", "-m", "hansa.fedclient.worker")
 
 
 class WorkerDied(Exception):
-    """The process ended before it had answered; the text says how."""
+    """The process ended before it had answered; the text says how. ``again`` tells whether another may do better."""
 
     public = True
+
+    def __init__(self, text: str, *, again: bool = True) -> None:
+        super().__init__(text)
+        self.again = again
 
 
 @dataclass(eq=False)
@@ -59,6 +64,8 @@ class Workshop:
         try:
             return await self._once(order)
         except WorkerDied as died:
+            if not died.again:
+                raise
             tell(f"{died}; the work is done once more")
         try:
             return await self._once(order)
@@ -78,7 +85,8 @@ class Workshop:
             answered = b"a line longer than any answer"
         if not answered:
             self._process = None
-            raise WorkerDied(_how(await process.wait()))
+            code = await process.wait()
+            raise WorkerDied(_how(code), again=not exceeded(code))
         try:
             return str(json.loads(answered)["failure"])
         except (ValueError, TypeError, KeyError):
@@ -109,6 +117,8 @@ class Workshop:
 
 
 def _how(code: int) -> str:
+    if exceeded(code):
+        return "the work took more processor time than this device's owner gives (cpu in site.yaml): ask for less"
     if code == -9:
         return "the worker process was killed (signal 9): is there enough memory?"
     return (
