@@ -142,19 +142,20 @@ def _invited(invitation: Invitation, given: Settings, yes: bool) -> Place:
         task=approved(home, invitation.task),
     )
     place.write()
+    SiteLimits.read(home)
     return place
 
 
 def _approve(invitation: Invitation, home: Path, yes: bool) -> None:
     """Show what will run here, and ask; raises WrongValue where it is not wanted."""
     task = invitation.task
-    print(f"federation   {invitation.federation}, coordinator {invitation.address}")
+    print(f"federation   {shown.seen(invitation.federation)}, coordinator {shown.seen(invitation.address)}")
     print(f"authority    SHA-256 {ca_fingerprint(invitation.ca)}")
-    print(f"this device  {invitation.client}")
+    print(f"this device  {shown.seen(invitation.client)}")
     if isinstance(task, TaskFile):
         _show(task)
     else:
-        print(f"task         {task}, which is part of Hansa")
+        print(f"task         {shown.seen(task)}, which is part of Hansa")
     there = (home / "site.yaml").exists()
     limits = SiteLimits.read(home) if there else SiteLimits()
     print("a run can have", *limits.told(), f"by {home / 'site.yaml'}, where you may change it", sep="\n             ")

@@ -190,7 +190,7 @@ def approved(home: Path, task: str | TaskFile) -> dict[str, str]:
     if isinstance(task, str):
         return {"name": task}
     make_folder(home)
-    path = (home / task.file).resolve()
+    path = home.resolve() / task.file
     replace(path, task.text.encode())
     return {"file": str(path), "class": task.class_name, "sha256": task.sha256}
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from hansa.fedclient import limits
@@ -27,6 +30,20 @@ def test_what_an_owner_wrote_is_read_and_the_rest_is_the_default(tmp_path):
     assert (tmp_path / "site.yaml").read_text() == written
     (tmp_path / "site.yaml").write_text("# all as it is by default\n")
     assert SiteLimits.read(tmp_path) == SiteLimits()
+
+
+def test_the_page_on_deployment_has_each_field_and_its_default():
+    page = (
+        (Path(__file__).parents[2] / "docs" / "deploy.md").read_text().partition("## What the device's owner gives")[2]
+    )
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \| ([^|]+) \| ", page.partition("\n## ")[0], re.M)
+    pairs = [zip(names.split(", "), values.split(", "), strict=True) for names, values in rows]
+    told = {name: value for pair in pairs for name, value in pair}
+    assert [name.strip("`") for name in told] == [*SiteLimits().order()]
+    for name, value in told.items():
+        if name != "`memory`":
+            text = f"{name.strip('`')}: {value.strip('`')}".encode()
+            assert SiteLimits.parse(text, Path("docs")) == SiteLimits(), name
 
 
 def test_a_device_has_three_quarters_of_its_memory_or_of_its_container_s(tmp_path, monkeypatch):
