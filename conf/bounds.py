@@ -7,9 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hansa.conf.run import Run
-from hansa.fedclient.errors import NotApproved
+from hansa.fedclient.errors import BeyondLimits, NotApproved
+from hansa.fedclient.nudge import followed
 from hansa.fedclient.torch_work import TorchWork
+from hansa.fedlink.messages import Call
 from hansa.fedtasks.model import meant
+from hansa.strategies.strategy import trains
+from hansa.strategies.work import PLAIN, Costed
 
 
 def check(limits: Mapping[str, Any], run: Run) -> None:
@@ -20,6 +24,18 @@ def check(limits: Mapping[str, Any], run: Run) -> None:
             f"the run counts rounds of cohort.min={run.job.cohort.min} clients, and this device takes part with "
             f"{least} or more (least_clients): raise cohort.min"
         )
+
+
+def check_work(limits: Mapping[str, Any], run: Run, call: Call) -> None:
+    """Raise BeyondLimits, before any work, where a call asks for more epochs or steps than ``limits``, all in all."""
+    if (end := run.job.endpoints.get(call.endpoint)) is None or not trains(call.endpoint):
+        return
+    plans = end.work.cost(call.payload).trainings if isinstance(end.work, Costed) else (PLAIN,)
+    asked = [followed(run.work.settings, plan) for plan in plans]
+    counts = {"epochs": sum(local.epochs for local in asked if not local.steps), "steps": sum(a.steps for a in asked)}
+    for field, count in counts.items():
+        if count > (most := limits.get(field, count)):
+            raise BeyondLimits(f"it asks for {count:,} {field}", field, most)
 
 
 def _private(patterns: Sequence[str], work: TorchWork) -> None:

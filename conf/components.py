@@ -6,7 +6,6 @@ import dataclasses
 import difflib
 import hashlib
 import importlib
-import importlib.machinery
 import importlib.metadata
 import importlib.util
 import math
@@ -21,6 +20,7 @@ from typing import Any
 
 from hansa.conf.errors import CannotLoad, ConfigError, UnknownSetting, WrongValue
 from hansa.conf.parts import SITE_OPTIONS
+from hansa.fedclient.approval import vouch
 from hansa.fedclient.outside import OWN
 
 BUILT_IN = (
@@ -111,6 +111,8 @@ GIVEN = ("pipeline", "partition")
 GUIDES = {"task": "docs/tasks.md", "strategy": "docs/own_strategies.md"}
 
 _local: dict[str, type] = {}
+_hashes: dict[str, str] = {}
+"""The SHA-256 of each file of one's own as it was loaded."""
 
 
 def installed() -> dict[str, importlib.metadata.EntryPoint]:
@@ -160,8 +162,8 @@ def _check_parts(group: str, target: str, found: type) -> None:
 
 
 def file_hash(target: str) -> str:
-    """Return the SHA-256 of a target's file."""
-    return hashlib.sha256(Path(target.rpartition(":")[0]).read_bytes()).hexdigest()
+    """Return the SHA-256 of a target's file as it was loaded."""
+    return _hashes[str(Path(target.rpartition(":")[0]))]
 
 
 def fields(component: type) -> dict[str, Any]:
@@ -263,25 +265,23 @@ def _entry_point(point: importlib.metadata.EntryPoint) -> type:
         raise CannotLoad(f"strategy {point.name!r} ({point.value}) cannot be loaded: {_told(error)}.") from error
 
 
-class _Source(importlib.machinery.SourceFileLoader):
-    """Runs what stands in the file, whatever bytecode lies beside it."""
-
-    def get_code(self, fullname: str) -> types.CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
-
-
 def load(path: Path) -> types.ModuleType:
-    """Import a person's own Python file; raises CannotLoad."""
+    """Run a person's own Python file from the bytes that lie there now: bytecode of it is neither kept nor believed.
+
+    Raises CannotLoad, and NotApproved where it was approved with other bytes.
+    """
     if not path.is_file():
         raise CannotLoad(f"{path} is no file: give the path of a Python file, as in ./mine.py:Mine.")
     name = f"{OWN}{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path, loader=_Source(name, str(path)))
-    if path.suffix != ".py" or spec is None or spec.loader is None:
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.origin is None:
         raise CannotLoad(f"{path} is no Python file: its name must end in .py.")
+    vouch(path, content := path.read_bytes())
+    _hashes[str(path)] = hashlib.sha256(content).hexdigest()
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        exec(compile(content, spec.origin, "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise CannotLoad(f"{path} does not import: {_told(error, path)}.") from error

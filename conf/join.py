@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import random
+import shutil
 import signal
 import sys
 import time
@@ -15,11 +16,13 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
+from hansa.conf import shown
 from hansa.conf.components import is_file
 from hansa.conf.errors import UnknownSetting, WrongValue
 from hansa.conf.parts import SITE
 from hansa.conf.words import invited_task, nearest, number, truth
 from hansa.fedclient.agent import Agent, lines
+from hansa.fedclient.limits import SiteLimits
 from hansa.fedclient.place import NODE, Place, approved
 from hansa.fedlink.certificates import MOST, checked_name
 from hansa.fedlink.errors import Unreachable
@@ -95,7 +98,7 @@ def _place(files: list[str], given: Settings, flags: list[str]) -> Place | None:
 
 def _own(given: Settings) -> list[str]:
     """Return the words of the place itself; raises UnknownSetting for any other."""
-    own = [f"{name}={_absolute(name, value)}" for name, value in given.items() if name not in OWN]
+    own = [f"{name}={value}" for name, value in given.items() if name not in OWN]
     for word in own:
         name = word.partition("=")[0]
         if name not in SITE and not name.startswith((NODE, TASK)) and not is_file(word):
@@ -106,15 +109,18 @@ def _own(given: Settings) -> list[str]:
 
 
 def _absolute(name: str, value: str) -> str:
-    """Return a place's data or code by its whole path: where a word of the task is no file here, it is no path."""
+    """Return a place's data or code by its whole path, for the worker runs elsewhere.
+
+    A word of the task is a path where it is a file or folder here, and one of a Flower app where it begins as one.
+    """
     is_path = name == "task.data_dir" or is_file(f"{name}={value}") or (name.startswith(TASK) and Path(value).exists())
-    return str(Path(value).absolute()) if is_path and value else value
+    return str(Path(value).absolute()) if value and (is_path or value.startswith(("./", "../"))) else value
 
 
 def _merged(before: Sequence[str], own: Sequence[str]) -> list[str]:
     """Put new settings over those that are remembered; an empty value takes one away."""
-    words = {word.partition("=")[0]: word for word in (*before, *own)}
-    return [word for word in words.values() if not word.endswith("=")]
+    words = dict(word.partition("=")[::2] for word in (*before, *own))
+    return [f"{name}={_absolute(name, value)}" for name, value in words.items() if value]
 
 
 def _invited(invitation: Invitation, given: Settings, yes: bool) -> Place:
@@ -127,7 +133,7 @@ def _invited(invitation: Invitation, given: Settings, yes: bool) -> Place:
                 f"{home} is the home of {place.client!r} of {place.federation!r}: choose another with home=."
             )
         return place
-    _approve(invitation, yes)
+    _approve(invitation, home, yes)
     place = Place(
         home=home,
         federation=invitation.federation,
@@ -136,26 +142,39 @@ def _invited(invitation: Invitation, given: Settings, yes: bool) -> Place:
         task=approved(home, invitation.task),
     )
     place.write()
+    SiteLimits.read(home)
     return place
 
 
-def _approve(invitation: Invitation, yes: bool) -> None:
+def _approve(invitation: Invitation, home: Path, yes: bool) -> None:
     """Show what will run here, and ask; raises WrongValue where it is not wanted."""
     task = invitation.task
-    print(f"federation   {invitation.federation}, coordinator {invitation.address}")
+    print(f"federation   {shown.seen(invitation.federation)}, coordinator {shown.seen(invitation.address)}")
     print(f"authority    SHA-256 {ca_fingerprint(invitation.ca)}")
-    print(f"this device  {invitation.client}")
+    print(f"this device  {shown.seen(invitation.client)}")
     if isinstance(task, TaskFile):
-        print(f"task         {task.class_name} of {task.file}, SHA-256 {task.sha256}; this code will run here:\n")
-        print("\n".join(f"    {_visible(line)}" for line in task.text.split("\n")), end="\n\n")
+        _show(task)
     else:
-        print(f"task         {task}, which is part of Hansa")
+        print(f"task         {shown.seen(task)}, which is part of Hansa")
+    there = (home / "site.yaml").exists()
+    limits = SiteLimits.read(home) if there else SiteLimits()
+    print("a run can have", *limits.told(), f"by {home / 'site.yaml'}, where you may change it", sep="\n             ")
     if yes:
         return
     if not sys.stdin.isatty():
         raise WrongValue("nobody is here to approve this: read it, and repeat the command with --yes.")
     if input("Approve it, and join? [y/N] ").strip().lower() not in ("y", "yes"):
         raise WrongValue("not approved: nothing was kept, and the invitation stays good.")
+
+
+def _show(task: TaskFile) -> None:
+    """Show a program to its end, so that no line of it can pass for one of ours."""
+    rows, count = shown.program(task.text, shutil.get_terminal_size((120, 24)).columns), len(shown.lines(task.text))
+    print(f"task         {shown.seen(task.class_name)} of {shown.seen(task.file)}, SHA-256 {task.sha256};")
+    print(f"             these {count} lines of code will run here:\n", *rows, sep="\n", end="\n\n")
+    for name in shown.foreign_names(task.text):
+        print(f"             a name has other letters than ASCII's: {shown.seen(name)}, which is {name!a}")
+    print(f"             these were the {count} lines of {shown.seen(task.file)}")
 
 
 def _enrol(place: Place, invitation: Invitation) -> None:
@@ -169,11 +188,6 @@ def _enrol(place: Place, invitation: Invitation) -> None:
                 print(f"not enrolled yet: {error} Trying again, for ever.", file=sys.stderr, flush=True)
             told = str(error)
             time.sleep(Backoff().pause(time.monotonic() - begun, random.random()))
-
-
-def _visible(line: str) -> str:
-    """Write what a terminal would carry out, or hide, as what it is."""
-    return "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in line)
 
 
 def _request(place: Place, path: Path) -> None:
@@ -196,7 +210,7 @@ def _insecure(given: Settings, own: list[str]) -> Place:
         address=given["address"],
         client=checked_name(given["client"]),
         task=approved(home, invited_task(given["task"])),
-        settings=own,
+        settings=_merged((), own),
         insecure=True,
     )
     place.write()

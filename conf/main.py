@@ -60,6 +60,7 @@ def main() -> None:
     Exits with 0, 1 (an error), 2 (wrong use), 3 (a device that is not wanted any more), 4 (a client that is required
     was counted in no round) or 130 (interrupted).
     """
+    sys.path[:] = [folder for folder in sys.path if folder]  # as with -P: no file here passes for a library's
     only_tls_1_3()
     sys.exit(run(sys.argv[1:]))
 

@@ -11,7 +11,8 @@ from hansa.conf.components import is_file
 from hansa.conf.errors import CannotLoad, UnknownSetting, WrongValue
 from hansa.conf.parts import shipped
 from hansa.fedlink.files import read
-from hansa.fedlink.invitation import LARGEST_TASK, TaskFile, demand_plain
+from hansa.fedlink.invitation import LARGEST_TASK, TaskFile
+from hansa.fedlink.plain import demand_plain
 
 
 def split_words(words: Sequence[str], known: Iterable[str]) -> tuple[list[str], dict[str, str]]:
@@ -69,12 +70,12 @@ def _task_file(path: Path, name: str) -> TaskFile:
     if not path.is_file():
         raise CannotLoad(f"{path} is no file: give the path of a Python file, as in ./mine.py:MyTask.")
     content = read(path, LARGEST_TASK)
+    text = demand_plain(content, str(path), CannotLoad)
     try:
-        text, tree = content.decode(), ast.parse(content)
+        tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         raise CannotLoad(f"{path}{line}: this is no Python text: mend it first.") from None
-    demand_plain(text, str(path), CannotLoad)
     there = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
     given = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
     there += [target.id for target in given if isinstance(target, ast.Name)]  # a Flower ClientApp, not a class

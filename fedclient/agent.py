@@ -14,9 +14,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hansa.fedclient.errors import BeyondLimits
 from hansa.fedclient.limits import SiteLimits
 from hansa.fedclient.outside import reason
 from hansa.fedclient.place import Place
+from hansa.fedclient.shelf import Shelf
 from hansa.fedclient.spool import Spool
 from hansa.fedclient.workshop import WorkerDied, Workshop
 from hansa.fedlink.dial import Line, diagnose
@@ -62,9 +64,10 @@ class Agent:
     _leaving: bool = False
 
     def __post_init__(self) -> None:
-        self._spool, self._shop = Spool(root=self.place.spool), Workshop(self.place.home, self.idle_after)
+        self._spool, self._shop = Spool(root=self.place.spool), Workshop(self.place.bench, self.idle_after)
         self._site = SiteLimits.read(self.place.home)
-        self._client = Client(software=self.software, held=self._spool.held(), limits=Limits(body=self._site.body))
+        limits = Limits(body=self._site.body, answer=self._site.body, held=self._site.spool)
+        self._client = Client(software=self.software, held=self._spool.held(), limits=limits)
 
     async def live(self) -> None:
         """Stay connected until it is over: the coordinator wants nobody of this name, or ``once`` has passed."""
@@ -149,12 +152,21 @@ class Agent:
                 case do.Welcomed():
                     self._welcome, self._run, self._fields = True, effect.settings, effect.fields
                     self.tell(f"connected to {self.place.address} ({effect.software}), run {effect.run}")
+                    self._sweep(effect.run)
                 case do.Notice():
                     self.tell(effect.text)
                 case do.Ended():
                     self._ended = effect
                     if self._line is not None:
                         self._line.outbox.close()
+
+    def _sweep(self, run: str) -> None:
+        """Let go of what the client keeps of runs that are too old."""
+        shelf = Shelf(root=self.place.state, most=self._site.states, days=self._site.state_days)
+        try:
+            shelf.sweep(run, self.wall())
+        except (OSError, BeyondLimits) as error:
+            self.tell(f"states: {_told(error)}")
 
     def _keep(self, effect: do.StartBody | do.StoreBody) -> None:
         self._busy = self.clock()

@@ -7,6 +7,7 @@ ClientError
 ├── NoExamples           a client that is to train and has nothing to train on
 ├── UnsteadyModel        a model whose steps change in a way that only Python knows of
 ├── NotApproved          work that was not approved at this place, or not in this form
+├── BeyondLimits         work that needs more than the owner of this place gives
 └── StageFailed          work that raised an error; says in which stage, and of what type
 """
 
@@ -63,6 +64,17 @@ class NotApproved(ClientError):
     """Work that was not approved at this place, or not in this form; nothing of it runs."""
 
     public = True
+
+
+class BeyondLimits(ClientError):
+    """Work that needs more than the owner of this place gives, by a field of ``site.yaml``."""
+
+    public = True
+
+    def __init__(self, what: str, field: str, most: int) -> None:
+        super().__init__(
+            f"{what}, and the device gives {most:,} ({field} in site.yaml): ask for less, or its owner for more"
+        )
 
 
 class StageFailed(ClientError):

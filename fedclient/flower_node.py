@@ -7,6 +7,7 @@ settings, ``node_config`` the place's (``hansa join ... node.data_dir=/data``), 
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -17,8 +18,10 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from hansa.fedclient.approval import check
+from hansa.fedclient.confine import check_size, named
 from hansa.fedclient.errors import NotApproved, StageFailed, stage
 from hansa.fedclient.greeting import failure_of
+from hansa.fedclient.shelf import FLOWER, shelf_of
 from hansa.fedclient.spool import lay
 from hansa.fedlink.files import make_folder
 from hansa.fedlink.flower import error_reply, from_bytes, read_state, state_bytes, to_bytes
@@ -33,21 +36,22 @@ def answer(raw: bytes, order: Order, load: Load) -> tuple[bytes, str]:
 
     ``load`` imports a file. Raises MalformedMessage.
     """
-    message = from_bytes(raw)
+    message, limits = from_bytes(raw), order.get("limits", {})
     try:
         with stage("approval"):
             check(order["task"])
             app = _app(load, **order["task"])
-        with stage(message.metadata.message_type):
-            return to_bytes(_answer(app, message, order)), ""
+        with named(limits), stage(message.metadata.message_type):
+            reply = to_bytes(_answer(app, message, order))
+            check_size(limits, len(reply))
+            return reply, ""
     except StageFailed as error:
-        share = order.get("limits", {}).get("share_errors", False)
-        failure = failure_of(error, share)
+        failure = failure_of(error, limits.get("share_errors", False))
         return to_bytes(error_reply(message, str(failure))), str(failure_of(error, share=True))
 
 
 def _answer(app: ClientApp, message: Message, order: Order) -> Message:
-    kept = Path(order["state"]) / "flower" / str(message.metadata.run_id)
+    kept = Path(order["state"]) / FLOWER / str(message.metadata.run_id)
     context = Context(
         run_id=message.metadata.run_id,
         node_id=message.metadata.dst_node_id,
@@ -56,8 +60,10 @@ def _answer(app: ClientApp, message: Message, order: Order) -> Message:
         run_config=values(order["run"]),
     )
     reply = app(message, context)
+    state = state_bytes(context.state)
+    shelf_of(order).sweep(kept.name, time.time(), len(state))
     make_folder(kept.parent)
-    lay(kept, state_bytes(context.state))
+    lay(kept, state)
     return reply
 
 

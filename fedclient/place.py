@@ -7,6 +7,7 @@ identity.key               the identity that stays
 mine.py                    the approved task file, where there is one
 site.yaml                  what its owner allows at most
 state/, spool/             the client's state by run; requests that are not finished
+work/                      where the worker process runs: it finds nothing there
 """
 
 from __future__ import annotations
@@ -97,6 +98,14 @@ class Place:
         return self.home / "spool"
 
     @property
+    def state(self) -> Path:
+        return self.home / "state"
+
+    @property
+    def bench(self) -> Path:
+        return self.home / "work"
+
+    @property
     def enrolled(self) -> bool:
         """Whether the device has a certificate."""
         return self.insecure or (self.home / "client.pem").exists()
@@ -122,7 +131,7 @@ class Place:
             "place": [*own, *(word for word in self.settings if not word.startswith(NODE))],
             "node": node,
             "client": self.client,
-            "state": str(self.home / "state"),
+            "state": str(self.state),
             "task": self.task,
         }
 
@@ -181,7 +190,7 @@ def approved(home: Path, task: str | TaskFile) -> dict[str, str]:
     if isinstance(task, str):
         return {"name": task}
     make_folder(home)
-    path = (home / task.file).resolve()
+    path = home.resolve() / task.file
     replace(path, task.text.encode())
     return {"file": str(path), "class": task.class_name, "sha256": task.sha256}
 

@@ -13,8 +13,10 @@ body that came over one connection is not hashed: TLS has vouched for each of it
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +29,8 @@ MOST = 64
 """Requests that are kept; the protocol allows no more."""
 HASH = 32
 """Bytes of a SHA-256."""
+LEFT = 2**26
+"""Bytes of the disk that are left for all else, such as a state and a renewed certificate."""
 
 
 @dataclass(kw_only=True)
@@ -36,6 +40,8 @@ class Spool:
     root: Path
     _unbroken: set[str] = field(default_factory=set)
     """Requests whose body came, or comes, over the present connection from its first byte on."""
+    _due: dict[str, int] = field(default_factory=dict)
+    """Bytes of bodies that were begun and are still to come."""
 
     def held(self) -> list[Held]:
         """Read what an earlier process left; what cannot be read is thrown away."""
@@ -46,17 +52,22 @@ class Spool:
     def start(self, request_id: str, size: int, sha256: bytes) -> None:
         """Begin a request anew; a body of so many bytes will come in."""
         self.drop(request_id)
+        if shutil.disk_usage(self.root).free < sum(self._due.values()) + size + LEFT:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         folder = self.folder(request_id)
         make_folder(folder)
         lay(folder / "about.json", json.dumps({"id": request_id, "size": size, "sha256": sha256.hex()}).encode())
         (folder / "body").touch()
         self._unbroken.add(request_id)
+        self._due[request_id] = size
 
     def store(self, request_id: str, offset: int, data: bytes | memoryview) -> None:
         """Write the next piece of a body."""
         with (self.folder(request_id) / "body").open("r+b") as body:
             body.seek(offset)
             body.write(data)
+        if request_id in self._due:
+            self._due[request_id] -= len(data)
 
     def torn(self) -> None:
         """The connection is gone."""
@@ -90,6 +101,7 @@ class Spool:
     def drop(self, request_id: str) -> None:
         """Forget all of a request."""
         self._unbroken.discard(request_id)
+        self._due.pop(request_id, None)
         shutil.rmtree(self.folder(request_id), ignore_errors=True)
 
     def folder(self, request_id: str) -> Path:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from hansa.fedclient.errors import StateLost, StateUnreadable
+from hansa.fedclient.shelf import Shelf, folder_of
 from hansa.fedlink.messages import Tag
 from hansa.strategies.types import Array
 
@@ -34,9 +34,9 @@ class States(Protocol):
     def write(self, run: str, client: str, slot: str, version: Version | None) -> None: ...
 
 
+HEADER = 4096
+"""Bytes of a state's file beside its arrays, or somewhat more."""
 COMMITTED, STAGED, KEPT = "committed", "staged", "kept"
-LONGEST = 150
-"""Characters of a name that its folder shows."""
 
 
 def settle(states: States, run: str, client: str, counted: Tag | None) -> dict[str, Array]:
@@ -79,11 +79,13 @@ class MemoryStates:
 class DiskStates:
     """States under a directory, as ``run/client/slot.safetensors``; each write replaces a file as a whole.
 
-    ``lasting`` states are on the disk, and not only in the system's memory, before a write is over.
+    ``lasting`` states are on the disk, and not only in the system's memory, before a write is over. On a ``shelf`` they
+    have room as its owner gives it, and ``write`` raises BeyondLimits.
     """
 
     root: Path
     lasting: bool = True
+    shelf: Shelf | None = None
 
     def read(self, run: str, client: str, slot: str) -> Version | None:
         path = self.path(run, client, slot)
@@ -103,6 +105,8 @@ class DiskStates:
         if version is None:
             path.unlink(missing_ok=True)
             return
+        if self.shelf is not None:
+            self.shelf.sweep(run, time.time(), sum(array.nbytes for array in version.states.values()) + HEADER)
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(".new")
         save_file({**version.states, "hansa.tag": np.array(version.tag, np.int64)}, fresh)
@@ -113,10 +117,4 @@ class DiskStates:
 
     def path(self, run: str, client: str, slot: str) -> Path:
         """Return the file of a state."""
-        return self.root / _folder(run) / _folder(client) / f"{slot}.safetensors"
-
-
-def _folder(name: str) -> str:
-    """Return the one folder of a name, whatever it holds; what is too long for a file system ends in a hash."""
-    text = quote(name, safe="").replace(".", "%2E") or "%"
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}%%{hashlib.sha256(name.encode()).hexdigest()}"
+        return self.root / folder_of(run) / folder_of(client) / f"{slot}.safetensors"

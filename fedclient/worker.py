@@ -15,6 +15,7 @@ import queue
 import shlex
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +24,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hansa.conf import place
-from hansa.conf.bounds import check as check_run
 from hansa.conf.components import load
 from hansa.conf.digest import digest, learning_settings
 from hansa.fedclient.approval import check
+from hansa.fedclient.confine import check_size, confine, named, no_core
 from hansa.fedclient.errors import NotApproved, StageFailed, stage
 from hansa.fedclient.greeting import failure_of, greeting
+from hansa.fedclient.shelf import shelf_of
 from hansa.fedclient.spool import lay
 from hansa.fedclient.state import DiskStates
 from hansa.fedlink.memory import keep_all
@@ -46,12 +48,15 @@ AT_ONCE = 2**20
 def main() -> None:
     """Carry out orders until standard input ends."""
     keep_all()
+    no_core()
     told = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     orders: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
     while True:
-        failure = one_line(carry_out(json.loads(orders.get())))
+        order = json.loads(orders.get())
+        confine(order["limits"])
+        failure = one_line(carry_out(order))
         print(json.dumps({"failure": failure}), file=told, flush=True)
 
 
@@ -85,13 +90,15 @@ def _flowers(folder: Path, body: Buffer, order: Order) -> str:
 
 
 def _hansas(head: bytes, body: Buffer, order: Order) -> tuple[tuple[bytes, Body], str]:
-    call = replace(read_call(head, memoryview(body)), fields=order.get("fields", ()))
+    call, limits = replace(read_call(head, memoryview(body)), fields=order.get("fields", ())), order["limits"]
     try:
-        with stage("answering"):
+        with named(limits), stage("answering"):
             reply = _answer(call, order)
-            return pack_reply(reply), str(reply.failure or "")
+            head, packed = pack_reply(reply)
+            check_size(limits, packed.size)
+            return (head, packed), str(reply.failure or "")
     except StageFailed as error:
-        share = order.get("limits", {}).get("share_errors", False)
+        share = limits.get("share_errors", False)
         reply = Reply.to(call, order["client"], call.digest, failure=failure_of(error, share))
         return pack_reply(reply), str(failure_of(error, share=True))
 
@@ -109,10 +116,20 @@ def _answer(call: Call, order: Order) -> Reply:
         settings = learning_settings(config)
         if (greeted := greeting(call, order["client"], settings, digest(settings))) is not None:
             return greeted
+        from hansa.conf import bounds  # torch, which no greeting needs
+
         run = place.run(*words)
-        check_run(order.get("limits", {}), run)
-        site = run.site(DiskStates(Path(order["state"])), bytes.fromhex(order["key"]))
+        bounds.check(order["limits"], run)
+        bounds.check_work(order["limits"], run, call)
+        site = run.site(_states(order, call.run), bytes.fromhex(order["key"]))
     return site.work_on(call, order["client"])
+
+
+def _states(order: Order, run: str) -> DiskStates:
+    """Return where states are kept, after what is too old was swept."""
+    shelf = shelf_of(order)
+    shelf.sweep(run, time.time())
+    return DiskStates(shelf.root, shelf=shelf)
 
 
 def _write(folder: Path, head: bytes, body: Body) -> None:

@@ -16,15 +16,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hansa.fedclient.confine import exceeded
+from hansa.fedclient.surroundings import environment
+from hansa.fedlink.files import make_folder
+
 COMMAND = (sys.executable, "-P", "-m", "hansa.fedclient.worker")
 """-P: no file of the current folder is imported in place of a library's."""
-QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 
 
 class WorkerDied(Exception):
-    """The process ended before it had answered; the text says how."""
+    """The process ended before it had answered; the text says how. ``again`` tells whether another may do better."""
 
     public = True
+
+    def __init__(self, text: str, *, again: bool = True) -> None:
+        super().__init__(text)
+        self.again = again
 
 
 @dataclass(eq=False)
@@ -57,6 +64,8 @@ class Workshop:
         try:
             return await self._once(order)
         except WorkerDied as died:
+            if not died.again:
+                raise
             tell(f"{died}; the work is done once more")
         try:
             return await self._once(order)
@@ -76,7 +85,8 @@ class Workshop:
             answered = b"a line longer than any answer"
         if not answered:
             self._process = None
-            raise WorkerDied(_how(await process.wait()))
+            code = await process.wait()
+            raise WorkerDied(_how(code), again=not exceeded(code))
         try:
             return str(json.loads(answered)["failure"])
         except (ValueError, TypeError, KeyError):
@@ -98,14 +108,17 @@ class Workshop:
 
     async def _started(self) -> Process:
         if self._process is None or self._process.returncode is not None:
-            environment = {**os.environ, **QUIET}
+            make_folder(self.folder)
+            around = environment(os.environ, Path.cwd())
             self._process = await asyncio.create_subprocess_exec(
-                *COMMAND, stdin=PIPE, stdout=PIPE, env=environment, cwd=self.folder, start_new_session=True
+                *COMMAND, stdin=PIPE, stdout=PIPE, env=around, cwd=self.folder, start_new_session=True
             )  # Ctrl-C is for the agent, which ends the worker itself
         return self._process
 
 
 def _how(code: int) -> str:
+    if exceeded(code):
+        return "the work took more processor time than this device's owner gives (cpu in site.yaml): ask for less"
     if code == -9:
         return "the worker process was killed (signal 9): is there enough memory?"
     return (

@@ -38,6 +38,8 @@ class MalformedFrame(ProtocolError):
 class RequestRefused(ProtocolError):
     """A request or an answer that the protocol cannot carry; nothing was changed."""
 
+    public = True
+
 
 class TooManyRequests(ProtocolError):
     """A client has as many open requests as it may have; nothing was changed."""

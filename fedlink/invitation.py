@@ -26,6 +26,7 @@ from hansa.fedlink.certificates import (
 )
 from hansa.fedlink.errors import CertificateError, FileError, InvitationError
 from hansa.fedlink.files import VERSION, checked, parse, read
+from hansa.fedlink.plain import demand_plain, is_plain
 
 LARGEST = 2**20
 """Bytes of an invitation."""
@@ -33,8 +34,6 @@ LARGEST_TASK = 2**19
 """Bytes of a task file."""
 LATEST = 2**33
 """Seconds since 1970 until which an invitation may be good: the year 2242."""
-COOKIE = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
-"""What makes Python read a file as other text than UTF-8, on its first two lines (PEP 263)."""
 TOKEN = 32
 """Random bytes of a token."""
 
@@ -199,30 +198,13 @@ def read_task(fields: object, where: str, kind: type[FileError] = InvitationErro
         return name
     fields = checked(fields, where, TASK_KINDS, kind)
     task = TaskFile(file=fields["file"], class_name=fields["class"], text=fields["text"])
-    if not re.fullmatch(r"\w[\w.-]{0,95}\.py", task.file) or not task.class_name.isidentifier():
+    shows = is_plain(task.file + task.class_name)
+    if not shows or not re.fullmatch(r"\w[\w.-]{0,95}\.py", task.file) or not task.class_name.isidentifier():
         raise kind(f"{where} names no Python file and class: it was altered; restore it, or ask for a new one.")
     if len(task.text.encode()) > LARGEST_TASK or task.sha256 != fields["sha256"]:
         raise kind(f"{where}: the file's text is not that of its SHA-256: it was altered; ask for a new one.")
-    demand_plain(task.text, where, kind)
+    demand_plain(task.text, f"{where}, {task.file}", kind)
     return task
-
-
-def demand_plain(text: str, where: str, kind: type[Exception]) -> None:
-    """See that a task file runs as it is shown: raises the kind of error for what an editor or terminal would hide.
-
-    Line ends are ``\\n`` only, all else is printable or a tab, and no line of PEP 263 makes it other text for Python.
-    """
-    for number, line in enumerate(text.split("\n"), 1):
-        odd = next((c for c in line if c != "\t" and not c.isprintable()), None)
-        if odd is not None:
-            raise kind(
-                f"{where}, line {number}: the character U+{ord(odd):04X} does not show: write it as an escape, and end "
-                "lines as Unix does."
-            )
-        if number <= 2 and (cookie := COOKIE.match(line)) and cookie[1].lower() != "utf-8":
-            raise kind(
-                f"{where}, line {number}: its encoding is {cookie[1]}: save it as utf-8, and take that line out."
-            )
 
 
 def request_file(name: str, request: bytes, federation: str | None) -> bytes:

@@ -174,7 +174,8 @@ class Client:
             )
         try:
             check_head(answer.head)
-            check_body(answer.size, answer.sha256, task.work.answer_limit)
+            room = min(task.work.answer_limit, self.limits.answer, self._rest(task) - task.size)
+            check_body(answer.size, answer.sha256, max(room, 0))
         except MalformedFrame as error:
             raise RequestRefused(f"the answer to {request_id!r} has {error}: answer with a failure instead.") from None
         task.answer, task.phase = answer, Phase.ANSWERED
@@ -247,11 +248,22 @@ class Client:
         if task is None:
             if len(self._tasks) >= self._most:
                 raise MalformedFrame(f"more than the {self._most} requests that it allows itself")
-            if work.size > self.limits.body:
-                text = f"its body of {work.size} bytes is longer than the {self.limits.body} that this client takes."
-                return [self._refusal(request_id, text)]
             task = self._tasks[request_id] = Task(request_id=request_id, size=work.size, sha256=b"")
+        if task.phase is Phase.FETCHING and (text := self._no_room(task, work.size)):
+            return self.refuse(request_id, text)
         return self._resume(task, work)
+
+    def _no_room(self, task: Task, size: int) -> str:
+        """Say why a body of this size is not taken for a request; nothing where it is."""
+        if size > self.limits.body:
+            return f"its body of {size} bytes is longer than the {self.limits.body} that this client takes."
+        if (rest := self._rest(task)) < size:
+            return f"of its body of {size} bytes {rest} have room here, of the {self.limits.held} for all requests."
+        return ""
+
+    def _rest(self, task: Task) -> int:
+        """Return how many bytes may be held beside the other requests."""
+        return self.limits.held - sum(other.bytes for other in self._tasks.values() if other is not task)
 
     def _resume(self, task: Task, work: pb.Work) -> list[ClientEffect]:
         """Go on with a request where it was, after its Work came for the first time or again."""

@@ -40,6 +40,8 @@ class Limits:
     """Bytes of a body that a client downloads; 64 GiB."""
     answer: int = 2**36
     """Bytes of an answer's body, whatever a request allows."""
+    held: int = 2**42
+    """Bytes of all bodies and answers that a client holds at once; 64 of the longest."""
     heartbeat: float = 5.0
     """Seconds between two heartbeats; the coordinator tells it to each session that begins."""
     missed: int = 3
@@ -57,6 +59,7 @@ class Limits:
             ("open_requests", 1, MOST_HELD),
             ("body", 0, 2**62),
             ("answer", 0, 2**62),
+            ("held", 0, 2**62),
             ("heartbeat", 1, 600),
             ("missed", 1, 100),
             ("hello", 1, 600),

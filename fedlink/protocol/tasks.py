@@ -44,6 +44,11 @@ class Task:
     work: pb.Work | None = None
     damaged: int = 0
 
+    @property
+    def bytes(self) -> int:
+        """How much room it takes, once all of its body is here."""
+        return self.size + (0 if self.answer is None else self.answer.size)
+
     @classmethod
     def of(cls, held: Held) -> Task:
         task = cls(request_id=held.request_id, size=held.size, sha256=held.sha256, stored=min(held.stored, held.size))

@@ -92,7 +92,8 @@ def test_a_device_without_a_certificate_is_told_to_repeat_with_its_invitation(ha
 def test_what_will_run_is_shown_before_anything_is_kept(hansa, tmp_path, monkeypatch):
     code, text = hansa("join", INVITATION)
     assert code == 1 and "federation   plants, coordinator localhost:1" in text
-    assert "Pumps of mine.py, SHA-256 " in text and "    class Pumps:" in text
+    assert "Pumps of mine.py, SHA-256 " in text and "\n    1 | class Pumps:\n    2 |     pass" in text
+    assert "these 2 lines of code will run here" in text and "these were the 2 lines of mine.py" in text
     assert not (tmp_path / "hansa-bergen").exists()
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr("builtins.input", lambda question: "n")
@@ -125,6 +126,30 @@ def test_two_do_not_work_in_one_home(hansa, tmp_path):
     assert hansa("join", "hansa-bergen", *ENDS)[0] == 0
 
 
+def test_paths_of_a_place_are_kept_whole_for_the_worker_runs_elsewhere(hansa, tmp_path):
+    own = (
+        "strategy=./rule.py:Mine",
+        "node.numbers=./numbers.txt",
+        "node.role=../x",
+        "node.share=mine.py",
+        "task.root=mine.py",
+    )
+    assert hansa("join", *INSECURE, *own, *ENDS)[0] == 0
+    kept = dict(word.split("=") for word in Place.read(tmp_path / "hansa-bergen").settings)
+    assert kept == {
+        "strategy": f"{tmp_path}/rule.py:Mine",
+        "node.numbers": f"{tmp_path}/numbers.txt",
+        "node.role": f"{tmp_path}/../x",
+        "node.share": "mine.py",
+        "task.root": f"{tmp_path}/mine.py",
+    }
+    place = Place.read(tmp_path / "hansa-bergen")
+    place.settings = ["strategy=rule.py:Mine"]  # as homes had it that were made before
+    place.write()
+    assert hansa("join", "hansa-bergen", *ENDS)[0] == 0
+    assert Place.read(tmp_path / "hansa-bergen").settings == [f"strategy={tmp_path}/rule.py:Mine"]
+
+
 def test_help_says_how(hansa):
     assert "hansa join bergen.invitation --request FILE" in hansa("join", "--help")[1]
 
@@ -132,4 +157,4 @@ def test_help_says_how(hansa):
 def test_a_task_file_that_hides_something_is_not_handed_out(hansa, tmp_path):
     (tmp_path / "mine.py").write_text("class Pumps:\n    pass  # \x1b[8mhidden\n")
     code, text = hansa("provision", "others", "address=localhost:1", "task=./mine.py:Pumps", "clients=bergen")
-    assert code == 1 and "mine.py, line 2: the character U+001B does not show" in text
+    assert code == 1 and "mine.py, line 2, column 13: U+001B" in text

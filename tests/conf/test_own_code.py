@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -18,7 +19,8 @@ from hansa.conf.compose import compose, own_code
 from hansa.conf.digest import learning_settings
 from hansa.conf.errors import CannotLoad, UnknownSetting, WrongValue
 from hansa.conf.run import assemble
-from hansa.fedclient.errors import StageFailed
+from hansa.fedclient.approval import check
+from hansa.fedclient.errors import NotApproved, StageFailed
 from tests.places import coordinator, inline
 
 RULE = """
@@ -274,3 +276,29 @@ def test_bytecode_that_lies_beside_a_file_is_not_run(tmp_path):
     cached = Path(importlib.util.cache_from_source(str(path)))
     py_compile.compile(str(planted), cfile=str(cached), dfile=str(path), doraise=True)
     assert load(path).found == "shown"
+    before = cached.read_bytes()
+    path.write_text("found = 'mended'\n")
+    assert load(path).found == "mended" and cached.read_bytes() == before, "and none is written"
+
+
+def test_the_hash_of_a_file_is_that_of_the_bytes_that_were_loaded(tmp_path):
+    (path := tmp_path / "mine.py").write_text(RULE.format(name="Mine", lr=0.5))
+    config, _ = compose(own_code([f"strategy={path}:Mine"]))
+    told = learning_settings(config)
+    path.write_text(RULE.format(name="Mine", lr=0.7))
+    assert learning_settings(config) == told
+
+
+def test_a_file_that_was_approved_runs_with_those_bytes_only_whoever_loads_it(tmp_path):
+    (path := tmp_path / "mine.py").write_text(TASK)
+    check({"file": str(path), "class": "Mine", "sha256": hashlib.sha256(TASK.encode()).hexdigest()})
+    assert load(path).Mine
+    path.write_text(f"{TASK}\n{tmp_path.name} = 1\n")  # between the check and the run
+    with pytest.raises(NotApproved, match=r"mine.py was changed after it was approved"):
+        own_code([f"task={path}:Mine"])
+
+
+def test_a_file_that_was_approved_before_such_files_were_refused_does_not_run(tmp_path):
+    (path := tmp_path / "mine.py").write_text(hidden := "# a comment\x85print('evil')\n")
+    with pytest.raises(NotApproved, match=r"mine.py, line 1, column 12: U\+0085"):
+        check({"file": str(path), "class": "Mine", "sha256": hashlib.sha256(hidden.encode()).hexdigest()})

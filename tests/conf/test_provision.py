@@ -254,7 +254,7 @@ def test_many_invitations_are_told_in_a_few_lines(capsys):
         (["fed", NEW[0], "task=./none.py:Pumps"], "none.py is no file"),
         (["fed", NEW[0], "task=./mine.py:Pump"], "mine.py has no class 'Pump': nearest is Pumps"),
         (["fed", NEW[0], "task=./broken.py:Pumps"], "broken.py, line 2: this is no Python text"),
-        (["fed", NEW[0], "task=./latin.py:Pumps"], "latin.py: this is no Python text"),
+        (["fed", NEW[0], "task=./latin.py:Pumps"], "latin.py, line 2: byte 0xfc is not UTF-8: save it as UTF-8"),
         (["fed", *NEW, "adress=a:1"], "setting 'adress' does not exist: nearest is address"),
         (["fed", *NEW, "clients=a,a"], "clients: 'a' is there twice"),
         (["fed", *NEW, "clients=a,"], "a name has 1 to 128 characters"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet import Fleet, fleet, until
+from tests.fleet import Fleet, command, fleet, until
 
 TASK = """
 import os, signal, time
@@ -207,14 +207,21 @@ def test_ctrl_c_in_mid_work_leaves_the_request_open(there):
 
 
 def test_a_file_in_the_folder_of_the_command_does_not_run_in_place_of_a_library(there):
-    joined(there, "bergen")
+    there.provision("bergen", task="./mine.py:Slow")
+    (here := there.home / "current" / "hansa" / "fedclient").mkdir(parents=True)
+    for name in ("mmap", "numpy", "site", "sitecustomize", "usercustomize", "hansa/fedclient/worker"):
+        file = there.home / "current" / f"{name}.py"
+        file.write_text("import os; open(os.path.join(os.environ['FLAGS'], 'ran'), 'w')\n")
+    with (there.home / "bergen.log").open("ab") as log:
+        words = ("join", "../plants/invitations/bergen.invitation", "--yes", "home=../hansa-bergen")
+        own = [Path(sys.executable).with_name("hansa"), *words]
+        there.processes["bergen"] = subprocess.Popen(own, cwd=here.parents[1], stdout=log, stderr=log)
     serve(there, "rounds=1")
-    there.served()
-    there.kill("bergen")
-    (current := there.home / "current").mkdir()
-    (current / "numpy.py").write_text("import os; open(os.path.join(os.environ['FLAGS'], 'ran'), 'w')\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(there, "home", current)
-        there.start("bergen", "join", "../hansa-bergen")
-    serve(there, "rounds=1", "run_dir=again")
     assert there.served()["failures"] == 0 and not (there.home / "ran").exists()
+    assert not list((there.home / "hansa-bergen" / "work").iterdir())
+
+
+def test_a_command_imports_nothing_of_the_current_folder_even_where_python_would(tmp_path):
+    (tmp_path / "filelock.py").write_text("raise SystemExit('imported from here')\n")
+    done = subprocess.run(command("join", "--help"), cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "imported from here" not in done.stderr

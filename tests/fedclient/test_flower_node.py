@@ -64,6 +64,14 @@ def test_a_state_that_was_spoilt_is_told(order, tmp_path):
     assert "no state of Flower's" in ask(order).error.reason
 
 
+def test_a_state_or_an_answer_beyond_the_owner_s_limits_is_refused_by_name(order, tmp_path):
+    order["limits"] = {"states": 10, "state_days": 30}
+    assert "query: BeyondLimits: the states of this run have" in ask(order).error.reason
+    assert not (tmp_path / "state").exists()
+    order["limits"] = {"body": 10}
+    assert "query: BeyondLimits: the answer has" in ask(order).error.reason
+
+
 @pytest.mark.parametrize("raw", [b"\xff", b"pickle"])
 def test_bytes_that_are_no_state_are_refused(raw):
     with pytest.raises(MalformedMessage, match="no state of Flower's"):

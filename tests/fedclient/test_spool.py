@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 
 import pytest
 
@@ -51,6 +52,18 @@ def test_a_body_of_one_connection_is_as_tls_brought_it_and_of_two_it_is_hashed(t
     assert not spool.whole(ID, SHA256)
     spool.start(ID, len(BODY), SHA256)
     assert (spool.folder(ID) / "body").stat().st_size == 0, "it begins anew"
+
+
+def test_a_body_for_which_the_disk_has_no_room_is_refused_before_it_comes(tmp_path):
+    spool, half = Spool(root=tmp_path), shutil.disk_usage(tmp_path).free * 6 // 10
+    with pytest.raises(OSError, match="No space left on device"):
+        spool.start(ID, 2**62, SHA256)
+    assert not list(tmp_path.iterdir())
+    spool.start(ID, half, SHA256)
+    with pytest.raises(OSError, match="No space left on device"):
+        spool.start("other", half, SHA256)
+    spool.drop(ID)
+    spool.start("other", half, SHA256)
 
 
 def test_an_answer_is_there_once_its_head_is(tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import subprocess
+import sys
 from importlib.resources import files
 
 import numpy as np
@@ -18,6 +20,7 @@ from hansa.fedlink.packing import pack_call
 from tests.places import run_of
 
 run_of = functools.cache(run_of)
+MANY = {"run": ["task=heart_disease", "evaluation.every=1", "client.epochs=1000000000"], "limits": {"epochs": 1000}}
 ROW = "54-male-asymptomatic-666"
 ODD = """
 from dataclasses import replace
@@ -129,10 +132,12 @@ def test_another_configuration_is_answered_by_names(device):
         ),
         ({"limits": {"private": ["logit.*"]}}, "NotApproved: the run sends logit.weight, logit.bias"),
         ({"limits": {"least_clients": 3}}, "NotApproved: the run counts rounds of cohort.min=1 clients"),
+        (MANY, "BeyondLimits: it asks for 1,000,000,000 epochs, and the device gives 1,000 (epochs in site.yaml)"),
     ],
 )
 def test_what_a_run_must_not_have_is_refused_by_name_before_any_work(device, changed, told):
-    raw, log = device(call(), **changed)
+    digest = run_of("evaluation.every=1", "client.epochs=1000000000").job.digest
+    raw, log = device(call(**{"digest": digest} if changed is MANY else {}), **changed)
     assert told in log and told == f"{read(raw)['failure'][1]}: {read(raw)['failure'][2]}"[: len(told)]
 
 
@@ -146,6 +151,29 @@ def test_a_good_table_is_worked_on(device, tmp_path):
     (tmp_path / "patients" / "hungary.csv").write_text(GOOD)
     raw, told = device(call("evaluate.model", payload={"model": call().payload["model"]}))
     assert told == "" and b'"failure":null' in raw
+
+
+def test_an_answer_or_a_state_that_is_longer_than_the_owner_gives_is_a_failure_by_name(device, tmp_path):
+    (tmp_path / "patients" / "hungary.csv").write_text(GOOD)
+    raw, _ = device(call(), limits={"body": 10})
+    assert read(raw)["failure"][:2] == ["answering", "BeyondLimits"] and "the device gives 10 (body" in str(read(raw))
+    words = ["task=heart_disease", "rounds=3", "evaluation.every=1", "strategy=scaffold"]
+    run = run_of(*words[2:])
+    size = run.work.layout.size("shared")
+    payload = {name: np.zeros(size, np.float32) for name in ("model", "control")}
+    scaffold = call("train.scaffold", digest=run.job.digest, payload=payload)
+    fields = fingerprints(run.job.settings)
+    raw, _ = device(scaffold, run=words, fields=fields, limits={"states": 1000})
+    assert read(raw)["failure"][:2] == ["train.scaffold", "BeyondLimits"] and "(states in site.yaml)" in str(read(raw))
+    assert not list((tmp_path / "state").glob("run/hungary/*"))
+    raw, _ = device(scaffold, run=words, fields=fields, limits={"states": 10**6, "state_days": 30})
+    assert b'"failure":null' in raw and list((tmp_path / "state" / "run" / "hungary").glob("staged*"))
+
+
+def test_a_greeting_needs_no_torch():
+    code = "import sys, hansa.fedclient.worker; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_an_answer_that_cannot_be_packed_is_a_failure_and_not_the_workers_end(device, tmp_path):

@@ -299,3 +299,33 @@ def test_a_spool_that_holds_too_much_is_refused():
 def test_pauses_grow_to_a_cap_for_ever():
     assert [Backoff().pause(seconds, 1.0) for seconds in (0, 12, 60, 360, 1e9)] == [2, 2, 10, 60, 60]
     assert [Backoff().pause(seconds, 0.0) for seconds in (0, 60, 1e9)] == [1, 5, 30]
+
+
+def test_bodies_and_answers_are_bounded_together_and_not_only_one_by_one():
+    client = connect(Client(software="h", limits=Limits(body=12, answer=12, held=25)), open_requests=8)
+    working(client, "r1")
+    client.receive(work("r2"), 0)
+    cancelled, refused = client.receive(work("r3"), 0)
+    assert cancelled.request_id == "r3" and "of its body of 10 bytes 5 have room here" in cancelled.reason
+    assert refused.frame.refuse.request_id == "r3" and client.holds() == ("r1", "r2")
+    with pytest.raises(RequestRefused, match="a body of 6 bytes, of which 5 are allowed"):
+        client.answered("r1", Answer(head=b"", size=6, sha256=HASH))
+    client.answered("r1", Answer(head=b"", size=5, sha256=HASH))
+    assert said(client.receive(work("r4", size=1), 0), "refuse"), "an answer that waits counts too"
+
+
+def test_an_answer_is_no_longer_than_the_client_sends_whatever_a_request_allows():
+    client = client_of(limits=Limits(answer=2))
+    working(client)
+    with pytest.raises(RequestRefused, match="a body of 3 bytes, of which 2 are allowed"):
+        client.answered("r1", ANSWER)
+
+
+@pytest.mark.parametrize("size", [13, 2**36])
+def test_a_request_that_comes_again_with_another_size_is_as_bounded_as_a_new_one(size):
+    client = client_of(limits=Limits(body=12))
+    client.receive(work(), 0)
+    client.closed(1)
+    connect(client, 2)
+    (refused,) = said(client.receive(work(size=size), 3), "refuse")
+    assert f"its body of {size} bytes is longer than the 12" in refused.text and client.holds() == ()
