@@ -2,7 +2,9 @@
 
 It reads orders, a line of JSON each, from standard input, and answers each with a line on what was standard output.
 From then on that goes to standard error, for a task may print. An order names the folder of a request (see
-``fedclient.spool``), the run's settings and the device's own; the answer is laid down there.
+``fedclient.spool``), the run's settings and the device's own; the answer is laid down there. The line only repeats the
+order's number and says what went wrong: ``failure`` in the work, ``broken`` where there is no answer to lay down. Line
+0, without an order, says that the worker is ready.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import queue
 import shlex
 import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +32,7 @@ from hansa.conf.digest import digest, learning_settings
 from hansa.fedclient.approval import check
 from hansa.fedclient.errors import NotApproved, StageFailed, stage
 from hansa.fedclient.greeting import failure_of, greeting
+from hansa.fedclient.outside import reason
 from hansa.fedclient.spool import lay
 from hansa.fedclient.state import DiskStates
 from hansa.fedlink.memory import keep_all
@@ -38,7 +42,7 @@ from hansa.fedlink.protocol.limits import one_line
 
 Order: TypeAlias = Mapping[str, Any]
 """folder, run and fields (the run's words), place and node (the device's words), client, state (a folder), task (the
-approved), key (the device's secret randomness), limits (the owner's)."""
+approved), key (the device's secret randomness), limits (the owner's), number."""
 Buffer: TypeAlias = mmap.mmap | bytes
 AT_ONCE = 2**20
 
@@ -50,9 +54,10 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     orders: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+    answer = {"number": 0, "failure": "", "broken": ""}
     while True:
-        failure = one_line(carry_out(json.loads(orders.get())))
-        print(json.dumps({"failure": failure}), file=told, flush=True)
+        print(json.dumps(answer), file=told, flush=True)
+        answer = _answered(json.loads(orders.get()))
 
 
 def _listen(orders: queue.SimpleQueue[str]) -> None:
@@ -60,6 +65,17 @@ def _listen(orders: queue.SimpleQueue[str]) -> None:
     for line in sys.stdin:
         orders.put(line)
     os._exit(0)
+
+
+def _answered(order: Order) -> dict[str, Any]:
+    """Carry out an order. An error that nothing foresaw is logged here; what of it may leave the device is told."""
+    failure = broken = ""
+    try:
+        failure = one_line(carry_out(order))
+    except Exception as error:  # noqa: BLE001 - another order may go well
+        traceback.print_exc()
+        broken = reason(error)
+    return {"number": order["number"], "failure": failure, "broken": broken}
 
 
 def carry_out(order: Order) -> str:
@@ -116,7 +132,8 @@ def _answer(call: Call, order: Order) -> Reply:
 
 
 def _write(folder: Path, head: bytes, body: Body) -> None:
-    """Lay an answer down; it is complete once its head is there."""
+    """Lay an answer down; it is complete once its head is there, and that of an earlier try is none."""
+    (folder / "reply.head").unlink(missing_ok=True)
     sha256 = hashlib.sha256()
     with (folder / "reply.body").open("wb") as file:
         for piece in body.pieces(0, AT_ONCE):

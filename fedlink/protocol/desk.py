@@ -10,7 +10,7 @@ request which is not open is told to forget it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hansa.fedlink import link_pb2 as pb
 from hansa.fedlink.errors import RequestRefused, TooManyRequests
@@ -28,6 +28,10 @@ from hansa.fedlink.protocol.limits import (
 from hansa.fedlink.protocol.requests import Open, Phase, Work
 from hansa.fedlink.protocol.session import Session
 from hansa.fedlink.protocol.versions import VERSIONS
+
+ROUND = 3
+"""Heartbeats in a usual round, within these bounds in seconds."""
+QUICKEST, SLOWEST = 2.0, 15.0
 
 
 @dataclass(kw_only=True)
@@ -63,7 +67,15 @@ class Desk:
         if (older := self._sessions.get(name)) is not None:
             effects = older.end(pb.REPLACED, f"a newer session of client {one_line(name)!r} has begun.")
         self._number += 1
-        session = Session(desk=self, name=name, number=self._number, heard=now, beaten=now, wall=wall - now)
+        session = Session(
+            desk=self,
+            name=name,
+            number=self._number,
+            heard=now,
+            beaten=now,
+            wall=wall - now,
+            heartbeat=self.limits.heartbeat,
+        )
         self._sessions[name] = session
         return session, effects
 
@@ -156,6 +168,10 @@ class Desk:
     def tick(self, now: float) -> list[ServerEffect]:
         """End silent sessions and send heartbeats; call it about once a second."""
         return [effect for session in list(self._sessions.values()) for effect in session.tick(now)]
+
+    def pace(self, usual: float) -> None:
+        """Let heartbeats of sessions that begin follow the seconds that a round usually takes; any thread may call."""
+        self.limits = replace(self.limits, heartbeat=min(max(usual / ROUND, QUICKEST), SLOWEST))
 
     def connected(self) -> tuple[str, ...]:
         """Return the names of the clients that are connected and welcome, sorted."""

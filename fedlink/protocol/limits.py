@@ -40,8 +40,8 @@ class Limits:
     """Bytes of a body that a client downloads; 64 GiB."""
     answer: int = 2**36
     """Bytes of an answer's body, whatever a request allows."""
-    heartbeat: float = 15.0
-    """Seconds between two heartbeats; the coordinator tells it."""
+    heartbeat: float = 5.0
+    """Seconds between two heartbeats; the coordinator tells it to each session that begins."""
     missed: int = 3
     """Heartbeats without any frame after which a session ends."""
     hello: float = 30.0

@@ -65,6 +65,8 @@ class Session:
     """When the last heartbeat was sent."""
     wall: float
     """What to add to ``now`` for seconds since 1970."""
+    heartbeat: float
+    """Seconds between two heartbeats, as the client was told."""
     chunk: int = 0
     _stage: Stage = Stage.NEW
     _offers: dict[str, Answer] = field(default_factory=dict)
@@ -107,10 +109,10 @@ class Session:
     def tick(self, now: float) -> list[ServerEffect]:
         """End the session if it is silent, or send a heartbeat if one is due."""
         limits = self.desk.limits
-        patience = limits.heartbeat * limits.missed if self.welcomed else limits.hello
+        patience = self.heartbeat * limits.missed if self.welcomed else limits.hello
         if now - self.heard > patience:
             return self.end(pb.SILENT, goodbye.silent(now - self.heard))
-        if not self.welcomed or now - self.beaten < limits.heartbeat:
+        if not self.welcomed or now - self.beaten < self.heartbeat:
             return []
         self.beaten = now
         return [self._send(pb.ServerFrame(heartbeat=pb.Heartbeat()))]
@@ -164,7 +166,7 @@ class Session:
             version=version,
             software=desk.software,
             clock_ms=clock_ms,
-            heartbeat_ms=clocks.milliseconds(desk.limits.heartbeat),
+            heartbeat_ms=clocks.milliseconds(self.heartbeat),
             chunk_bytes=self.chunk,
             open_requests=desk.limits.open_requests,
             run=pb.Run(id=desk.run, settings=desk.settings, fields=desk.fields),

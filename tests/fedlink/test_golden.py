@@ -58,7 +58,7 @@ FRAMES = {
     "server_bundle": pb.ServerFrame(bundle=pb.Bundle(payload=b"payload", signature=b"signature", key=b"key")),
 }
 
-LIMITS = Limits(open_requests=2)
+LIMITS = Limits(open_requests=2, heartbeat=15)
 KNOWN = Work(request_id="a", head=b"train", size=5, sha256=HASH, answer_limit=100)
 SAID = (
     pb.ClientFrame(hello=pb.Hello(versions=[1], software="other 1", clock_ms=10**12, held=["a", "old"])),

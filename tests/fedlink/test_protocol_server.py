@@ -314,6 +314,20 @@ def test_silence_ends_a_session_and_heartbeats_keep_it():
     assert desk.connected() == () and session.closed(60) == []
 
 
+def test_heartbeats_follow_the_rounds_and_a_session_keeps_what_it_was_told():
+    desk = desk_of()
+    told = []
+    for usual, name in ((None, "riga"), (0.1, "bergen"), (12, "lübeck"), (3600, "visby")):
+        if usual is not None:
+            desk.pace(usual)
+        session, _ = desk.connect(name, 0, 0)
+        told += sent(session.receive(hello(), 0), "welcome")
+    assert [welcome.heartbeat_ms for welcome in told] == [5000, 2000, 4000, 15_000]
+    assert [e.session for e in desk.tick(2) if isinstance(e, effects.Send)] == [2]
+    assert [e.name for e in desk.tick(7) if isinstance(e, effects.Dropped)] == ["bergen"]
+    assert [e.name for e in desk.tick(16) if isinstance(e, effects.Dropped)] == ["riga", "lübeck"]
+
+
 def test_sessions_are_ended_by_the_shell_and_by_the_client():
     desk = desk_of()
     session = welcomed(desk)
