@@ -29,7 +29,7 @@ from hansa.fedlink.errors import Unreachable
 from hansa.fedlink.files import read, replace
 from hansa.fedlink.invitation import Invitation, TaskFile, ca_fingerprint, read_invitation, request_file, split_address
 from hansa.fedlink.memory import keep_chunks
-from hansa.fedlink.protocol import Backoff
+from hansa.fedlink.protocol import pause
 
 HELP = """Become a client of a federation, and stay one.
 
@@ -187,7 +187,7 @@ def _enrol(place: Place, invitation: Invitation) -> None:
             if str(error) != told:
                 print(f"not enrolled yet: {error} Trying again, for ever.", file=sys.stderr, flush=True)
             told = str(error)
-            time.sleep(Backoff().pause(time.monotonic() - begun, random.random()))
+            time.sleep(pause(time.monotonic() - begun, random.random()))
 
 
 def _request(place: Place, path: Path) -> None:

@@ -77,6 +77,8 @@ class Place:
         path = home / "place.json"
         fields = parse(read(path, LARGEST), path, KINDS, FileError)
         fields.pop("version")
+        if not all(isinstance(word, str) for word in (*fields["settings"], *fields["task"].values())):
+            raise FileError(f"{path}: settings and task hold texts alone: it was altered; restore it, or join anew.")
         return cls(home=home, **{**fields, "client": checked_name(fields["client"])})
 
     def write(self) -> None:

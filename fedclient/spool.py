@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hansa.fedlink.errors import FileError
 from hansa.fedlink.files import make_folder
 from hansa.fedlink.protocol import Answer, Held
 
@@ -46,7 +47,11 @@ class Spool:
     def held(self) -> list[Held]:
         """Read what an earlier process left; what cannot be read is thrown away."""
         make_folder(self.root)
-        found = [held for folder in sorted(self.root.iterdir()) if (held := self._held(folder)) is not None]
+        try:
+            folders = sorted(self.root.iterdir())
+        except OSError as error:
+            raise FileError(f"cannot read {self.root}: {error.strerror}: mend it, or move it away.") from None
+        found = [held for folder in folders if (held := self._held(folder)) is not None]
         return found[:MOST]
 
     def start(self, request_id: str, size: int, sha256: bytes) -> None:
@@ -112,12 +117,11 @@ class Spool:
             about = json.loads((folder / "about.json").read_bytes())
             request_id, size, sha256 = str(about["id"]), int(about["size"]), bytes.fromhex(about["sha256"])
             stored = (folder / "body").stat().st_size
+            answer = _answer(folder) if (folder / "reply.head").exists() else None
+            if answer is not None and answer.size and _sha256(folder / "reply.body") != answer.sha256:
+                raise ValueError(request_id)
         except (OSError, ValueError, KeyError, TypeError):
             shutil.rmtree(folder, ignore_errors=True)
-            return None
-        answer = _answer(folder) if (folder / "reply.head").exists() else None
-        if answer is not None and answer.size and _sha256(folder / "reply.body") != answer.sha256:
-            shutil.rmtree(folder)
             return None
         return Held(request_id=request_id, size=size, sha256=sha256, stored=stored, answer=answer)
 

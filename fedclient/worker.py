@@ -2,7 +2,9 @@
 
 It reads orders, a line of JSON each, from standard input, and answers each with a line on what was standard output.
 From then on that goes to standard error, for a task may print. An order names the folder of a request (see
-``fedclient.spool``), the run's settings and the device's own; the answer is laid down there.
+``fedclient.spool``), the run's settings and the device's own; the answer is laid down there. The line only repeats the
+order's number and says what went wrong: ``failure`` in the work, ``broken`` where there is no answer to lay down. Line
+0, without an order, says that the worker is ready.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import shlex
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +33,7 @@ from hansa.fedclient.approval import check
 from hansa.fedclient.confine import check_size, confine, named, no_core
 from hansa.fedclient.errors import NotApproved, StageFailed, stage
 from hansa.fedclient.greeting import failure_of, greeting
+from hansa.fedclient.outside import reason
 from hansa.fedclient.shelf import shelf_of
 from hansa.fedclient.spool import lay
 from hansa.fedclient.state import DiskStates
@@ -40,7 +44,7 @@ from hansa.fedlink.protocol.limits import one_line
 
 Order: TypeAlias = Mapping[str, Any]
 """folder, run and fields (the run's words), place and node (the device's words), client, state (a folder), task (the
-approved), key (the device's secret randomness), limits (the owner's)."""
+approved), key (the device's secret randomness), limits (the owner's), number."""
 Buffer: TypeAlias = mmap.mmap | bytes
 AT_ONCE = 2**20
 
@@ -53,11 +57,10 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     orders: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+    answer = {"number": 0, "failure": "", "broken": ""}
     while True:
-        order = json.loads(orders.get())
-        confine(order["limits"])
-        failure = one_line(carry_out(order))
-        print(json.dumps({"failure": failure}), file=told, flush=True)
+        print(json.dumps(answer), file=told, flush=True)
+        answer = _answered(json.loads(orders.get()))
 
 
 def _listen(orders: queue.SimpleQueue[str]) -> None:
@@ -65,6 +68,18 @@ def _listen(orders: queue.SimpleQueue[str]) -> None:
     for line in sys.stdin:
         orders.put(line)
     os._exit(0)
+
+
+def _answered(order: Order) -> dict[str, Any]:
+    """Carry out an order. An error that nothing foresaw is logged here; what of it may leave the device is told."""
+    failure = broken = ""
+    try:
+        confine(order["limits"])
+        failure = one_line(carry_out(order))
+    except Exception as error:  # noqa: BLE001 - another order may go well
+        traceback.print_exc()
+        broken = reason(error)
+    return {"number": order["number"], "failure": failure, "broken": broken}
 
 
 def carry_out(order: Order) -> str:
@@ -133,7 +148,8 @@ def _states(order: Order, run: str) -> DiskStates:
 
 
 def _write(folder: Path, head: bytes, body: Body) -> None:
-    """Lay an answer down; it is complete once its head is there."""
+    """Lay an answer down; it is complete once its head is there, and that of an earlier try is none."""
+    (folder / "reply.head").unlink(missing_ok=True)
     sha256 = hashlib.sha256()
     with (folder / "reply.body").open("wb") as file:
         for piece in body.pieces(0, AT_ONCE):

@@ -1,126 +1,203 @@
-"""Starts the worker process when there is work, keeps it warm for a while, and survives its death.
+"""Has work done by a worker process: starts it when there is work, keeps it warm for a while, and survives its death.
 
-An answer belongs to the order before it. Whoever stops waiting for one, or is answered with anything but a line of
-JSON, ends the process, so that what it still says can never pass for the answer to the next order.
+Orders and answers are lines of JSON on the worker's pipes, paired by a number. Anything else on its pipe ends a worker.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import json
+import math
 import os
+import secrets
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hansa.fedclient.confine import exceeded
+from hansa.fedclient.pace import Pace
 from hansa.fedclient.surroundings import environment
 from hansa.fedlink.files import make_folder
+from hansa.fedlink.protocol.limits import one_line
 
 COMMAND = (sys.executable, "-P", "-m", "hansa.fedclient.worker")
 """-P: no file of the current folder is imported in place of a library's."""
+LONGEST = 2**16
+"""Bytes of a line from a worker."""
+GLANCE = 0.2
+"""Seconds between two looks at whether a worker still lives."""
+START = "start"
+"""The kind of work that is starting a worker."""
+UNKNOWN = "the worker process wrote what is no answer, and was ended: see the device's log"
+EXCEEDED = "the work took more processor time than this device's owner gives (cpu in site.yaml): ask for less"
 
 
-class WorkerDied(Exception):
-    """The process ended before it had answered; the text says how. ``again`` tells whether another may do better."""
+class WorkFailed(Exception):
+    """Work that has no answer; the text says why. ``again`` tells whether another worker may do it."""
 
-    public = True
-
-    def __init__(self, text: str, *, again: bool = True) -> None:
+    def __init__(self, text: str, *, again: bool) -> None:
         super().__init__(text)
         self.again = again
 
 
+class WorkerSlow(Exception):
+    """A worker that takes much longer than usual."""
+
+
 @dataclass(eq=False)
 class Workshop:
-    """One worker at most, in ``folder``; ``idle_after`` are the seconds that it stays without work."""
+    """One worker at most, in ``folder``; ``idle_after`` are the seconds that it stays without work.
+
+    Work whose worker dies is done once more by a fresh one, to the same bits: all draw from one secret key, which is
+    made here, told to each worker over its pipe, and gone with this process.
+    """
 
     folder: Path
     idle_after: float
+    clock: Callable[[], float]
+    tell: Callable[[str], None]
+    pace: Pace = field(default_factory=Pace)
+    _key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _process: Process | None = None
+    _ended: Process | None = None
+    """The one before, which may not be gone yet."""
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
     _closing: asyncio.TimerHandle | None = None
 
-    async def work(self, order: Mapping[str, Any], tell: Callable[[str], None]) -> str:
-        """Let the worker carry out an order, and once more where it dies over it, of which ``tell`` hears.
+    async def work(self, order: Mapping[str, Any], what: str, kind: str) -> str:
+        """Let a worker carry out an order; return what went wrong in it. Raises WorkFailed where there is no answer.
 
-        Returns what went wrong in the work. Raises WorkerDied where the second worker died too.
+        ``what`` names it for a person, ``kind`` what its usual time is measured by. Cancelling it ends the worker.
         """
         async with self._one:
             if self._closing is not None:
                 self._closing.cancel()
             try:
-                return await self._twice(order, tell)
-            except BaseException:  # cancelled, for one: work cannot be interrupted otherwise
-                await self.end()
-                raise
+                return await self._tried(order, what, kind)
             finally:
                 self._closing = asyncio.get_running_loop().call_later(self.idle_after, self.close)
 
-    async def _twice(self, order: Mapping[str, Any], tell: Callable[[str], None]) -> str:
-        try:
-            return await self._once(order)
-        except WorkerDied as died:
-            if not died.again:
-                raise
-            tell(f"{died}; the work is done once more")
-        try:
-            return await self._once(order)
-        except WorkerDied as died:
-            raise WorkerDied(f"twice, {died}") from None
-
-    async def _once(self, order: Mapping[str, Any]) -> str:
-        process = await self._started()
-        assert process.stdin is not None and process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(order).encode() + b"\n")
-            await process.stdin.drain()
-            answered = await process.stdout.readline()
-        except ConnectionError:
-            answered = b""
-        except ValueError:
-            answered = b"a line longer than any answer"
-        if not answered:
-            self._process = None
-            code = await process.wait()
-            raise WorkerDied(_how(code), again=not exceeded(code))
-        try:
-            return str(json.loads(answered)["failure"])
-        except (ValueError, TypeError, KeyError):
-            await self.end()
-            raise WorkerDied("the worker process wrote what is no answer: see the device's log") from None
-
-    async def end(self) -> None:
-        """End the worker, and wait until it is gone."""
-        process = self._process
-        self.close()
-        if process is not None:
-            await process.wait()
-
     def close(self) -> None:
-        """End the worker, whatever it does; the next order starts another."""
-        process, self._process = self._process, None
-        if process is not None and process.returncode is None:
+        """End the worker, and all that it started, whatever they do; the next order starts another."""
+        if self._process is not None:
+            self._ended, self._process = self._process, None
+            _kill(self._ended)
+
+    async def closed(self) -> None:
+        """End the worker, and wait until it is gone."""
+        self.close()
+        while self._ended is not None and self._ended.returncode is None:
+            await asyncio.sleep(GLANCE / 10)
+
+    async def _tried(self, order: Mapping[str, Any], what: str, kind: str) -> str:
+        """Do work until it is done: one worker may die of it, and one be too slow."""
+        died, slow = False, False
+        while True:
+            try:
+                return await self._once(order, kind, patient=slow)
+            except WorkerSlow as error:
+                slow = True
+                self.tell(f"{what} {error}: it is begun anew by a fresh worker, which may take its time.")
+            except WorkFailed as error:
+                if not error.again:
+                    raise
+                if died:
+                    raise WorkFailed(f"twice, {error}", again=False) from None
+                died = True
+                self.tell(f"{what} is done once more by a fresh worker: {error}")
+
+    async def _once(self, order: Mapping[str, Any], kind: str, *, patient: bool) -> str:
+        """Give an order to a worker. What ends without an answer to it ends the worker too."""
+        try:
+            process = await self._started(patient=patient)
+            number = next(self._numbers)
+            line = json.dumps({**order, "number": number, "key": self._key}).encode() + b"\n"
+            answer = await self._measured(process, line, number, kind, patient=patient)
+        except BaseException:
+            self.close()
+            raise
+        if answer["broken"]:
+            raise WorkFailed(answer["broken"], again=False)
+        return answer["failure"]
+
+    async def _started(self, *, patient: bool) -> Process:
+        """Return a worker that waits for orders; it is started once the one before is gone."""
+        if self._process is not None and self._process.returncode is None:
+            return self._process
+        self._process = None
+        await self.closed()
+        make_folder(self.folder)
+        try:
+            process = self._process = await asyncio.create_subprocess_exec(
+                *COMMAND,
+                stdin=PIPE,
+                stdout=PIPE,
+                env=environment(os.environ, Path.cwd()),
+                cwd=self.folder,
+                limit=LONGEST,
+                start_new_session=True,  # Ctrl-C is for the agent, which ends the worker itself
+            )
+        except OSError as error:
+            raise WorkFailed(f"no worker process can be started ({error.strerror}).", again=True) from None
+        await self._measured(process, b"", 0, START, patient=patient)
+        return process
+
+    async def _measured(
+        self, process: Process, line: bytes, number: int, kind: str, *, patient: bool
+    ) -> dict[str, str]:
+        """Write an order and wait for the answer of this number; raises WorkFailed, WorkerSlow."""
+        assert process.stdin is not None and process.stdout is not None
+        begun, longest = self.clock(), math.inf if patient else self.pace.longest(kind)
+        process.stdin.write(line)
+        reading = asyncio.create_task(process.stdout.readline())
+        try:
+            while not (ended := process.returncode is not None) and self.clock() - begun <= longest:
+                if (await asyncio.wait({reading}, timeout=GLANCE))[0]:
+                    break
+            if not reading.done() and not ended:
+                raise WorkerSlow(f"takes more than {longest:.0f} s, much longer than usual")
+            answer = _answer(reading.result(), number) if reading.done() else None
+        except (ValueError, RecursionError):
+            raise WorkFailed(UNKNOWN, again=True) from None
+        finally:
+            reading.cancel()
+        if answer is None:
+            await self.closed()
+            raise _died(process.returncode or 0)
+        self.pace.note("" if answer["failure"] or answer["broken"] else kind, self.clock() - begun)
+        return answer
+
+
+def _answer(line: bytes, number: int) -> dict[str, str] | None:
+    """Read a worker's line, or None where there is none any more; raises ValueError for anything but this answer."""
+    if not line:
+        return None
+    answer = json.loads(line)
+    if not isinstance(answer, dict) or answer.pop("number", None) != number or answer.keys() != {"failure", "broken"}:
+        raise ValueError(number)
+    return {name: one_line(str(text)) for name, text in answer.items()}
+
+
+def _kill(process: Process) -> None:
+    """End a worker and its children, which may hold its pipes."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)  # it is the leader of a session
+        else:
             process.kill()
 
-    async def _started(self) -> Process:
-        if self._process is None or self._process.returncode is not None:
-            make_folder(self.folder)
-            around = environment(os.environ, Path.cwd())
-            self._process = await asyncio.create_subprocess_exec(
-                *COMMAND, stdin=PIPE, stdout=PIPE, env=around, cwd=self.folder, start_new_session=True
-            )  # Ctrl-C is for the agent, which ends the worker itself
-        return self._process
 
-
-def _how(code: int) -> str:
+def _died(code: int) -> WorkFailed:
     if exceeded(code):
-        return "the work took more processor time than this device's owner gives (cpu in site.yaml): ask for less"
+        return WorkFailed(EXCEEDED, again=False)
     if code == -9:
-        return "the worker process was killed (signal 9): is there enough memory?"
-    return (
-        f"the worker process ended with {f'signal {-code}' if code < 0 else f'exit code {code}'}: see the device's log"
-    )
+        return WorkFailed("the worker process was killed (signal 9): is there enough memory?", again=True)
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return WorkFailed(f"the worker process ended with {how}: see the device's log", again=True)

@@ -82,12 +82,13 @@ def uri(role: str, name: str) -> str:
 
 
 def day(seconds: float) -> str:
-    """Write a time, in seconds since 1970, for a message.
+    """Write a time, in seconds since 1970, for a message; one outside of the calendar as its first or last day.
 
-    >>> day(0.0)
-    '1970-01-01 00:00 UTC'
+    >>> day(0.0), day(1e300)
+    ('1970-01-01 00:00 UTC', '9999-12-31 00:00 UTC')
     """
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+    first, last = (datetime(year, 12, 31, tzinfo=UTC).timestamp() for year in (1, 9999))
+    return f"{datetime.fromtimestamp(min(last, max(first, seconds)), UTC):%Y-%m-%d %H:%M} UTC"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,10 +19,23 @@ from hansa.fedlink.grpc13 import grpc
 from hansa.fedlink.invitation import split_address
 from hansa.fedlink.outbox import Outbox
 from hansa.fedlink.protocol import LARGEST_FRAME
+from hansa.fedlink.protocol.clocks import spoken
+from hansa.fedlink.protocol.limits import one_line
 
 METHODS = "/hansa.link.v1.Link/"
 PATIENCE = 20.0
 """Seconds for a call that is no stream, and for finding out what is wrong."""
+REFUSALS = (
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+"""What a coordinator means; all else happens to a line."""
+LAST = 1.0
+"""Seconds for what is on its way when a stream ends."""
+PROXIES = ("no_grpc_proxy", "no_proxy", "grpc_proxy", "https_proxy", "http_proxy")
+BROKE = "the line broke before the coordinator's welcome."
 OPTIONS = (
     ("grpc.max_receive_message_length", LARGEST_FRAME),
     ("grpc.experimental.tcp_max_read_buffer_size", 2**16),
@@ -54,14 +67,14 @@ class Trust:
         return grpc.aio.secure_channel(self.address, credentials, OPTIONS)
 
     async def call(self, method: str, request: Any, now: float) -> pb.EnrolReply:
-        """Ask for a certificate: Enrol or Renew. Raises EnrolmentRefused with the reason, or Unreachable."""
+        """Ask for a certificate: Enrol or Renew. Raises EnrolmentRefused with the reason, or Unreachable: try again."""
         async with self.channel() as channel:
             try:
                 raw = await channel.unary_unary(METHODS + method)(request.SerializeToString(), timeout=PATIENCE)
             except grpc.aio.AioRpcError as error:
-                if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-                    raise Unreachable(await asyncio.to_thread(diagnose, self, now)) from None
-                raise EnrolmentRefused(" ".join((error.details() or str(error.code())).split())) from None
+                if error.code() in REFUSALS:
+                    raise EnrolmentRefused(one_line(error.details() or str(error.code()))) from None
+                raise Unreachable(await asyncio.to_thread(diagnose, self, now)) from None
         reply: pb.EnrolReply = pb.EnrolReply.FromString(raw)
         return reply
 
@@ -75,7 +88,7 @@ class Line:
     outbox: Outbox = field(default_factory=Outbox)
 
     async def hold(self) -> None:
-        """Connect and carry frames both ways until either side ends it; raises AioRpcError where the line breaks."""
+        """Connect and carry frames both ways until either side ends it; raises Unreachable where the line breaks."""
         async with self.trust.channel() as channel:
             said = ((NAME, quote(self.trust.client, safe="")),) if self.trust.ca is None else ()
             stream = channel.stream_stream(METHODS + "Session")(metadata=said)
@@ -83,17 +96,17 @@ class Line:
             try:
                 await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
                 if self.outbox.closed:
-                    await asyncio.wait({writer}, timeout=1)
-                for task in (reader, writer):
-                    if task.cancelled():  # by gRPC: who awaits its result would be taken for cancelled too
-                        raise ConnectionResetError("gRPC gave the stream up")
-                    if task.done():
-                        task.result()
+                    await asyncio.wait({writer}, timeout=LAST)
+                if writer.done() and not reader.done() and _broke(writer):
+                    await asyncio.wait({reader}, timeout=LAST)  # a goodbye may be on its way, and it knows why
+                for error in filter(None, (_broke(reader), _broke(writer))):
+                    raise error
             finally:
-                reader.cancel()
-                writer.cancel()
+                for task in (reader, writer):
+                    task.cancel()
                 stream.cancel()
                 self.outbox.close()
+                await asyncio.wait({reader, writer}, timeout=LAST)
 
     async def _read(self, stream: Any) -> None:
         while (raw := await stream.read()) is not grpc.aio.EOF:
@@ -107,14 +120,31 @@ class Line:
         await stream.done_writing()
 
 
+def _broke(task: asyncio.Task[None]) -> Exception | None:
+    """Return what ended a stream's reader or writer; for what gRPC raises where a line breaks, that it did."""
+    if not task.done():
+        return None
+    if task.cancelled():
+        return Unreachable("the line broke (the stream was cancelled).")
+    error = task.exception()
+    if isinstance(error, grpc.aio.AioRpcError):
+        return Unreachable(f"the line broke ({one_line(error.details() or error.code().name)}).")
+    if isinstance(error, asyncio.InvalidStateError | grpc.aio.UsageError):  # something was to be written to it
+        return Unreachable("the line broke (the stream was over).")
+    return error if isinstance(error, Exception) else None
+
+
 def diagnose(trust: Trust, now: float) -> str:
     """Say in one line why the coordinator cannot be reached. It blocks, for seconds at most."""
     host, port = split_address(trust.address)
-    if any(os.environ.get(name) for name in ("grpc_proxy", "https_proxy", "http_proxy")):
-        return f"{trust.address} cannot be reached through the proxy of the environment: see that it allows CONNECT."
+    if _proxied(host):
+        return (
+            f"{trust.address} cannot be reached through the proxy of the environment: see that it allows CONNECT, "
+            "and that the coordinator runs."
+        )
     try:
         with socket.create_connection((host, port), PATIENCE) as plain:
-            return "the coordinator closed the line." if trust.ca is None else _shaken(trust, host, plain, now)
+            return BROKE if trust.ca is None else _shaken(trust, host, plain, now)
     except socket.gaierror:
         return f"the name {host!r} is unknown: see the address in the invitation, and this device's DNS."
     except TimeoutError:
@@ -123,12 +153,24 @@ def diagnose(trust: Trust, now: float) -> str:
         return f"{trust.address} cannot be reached ({error.strerror}): is the coordinator running (hansa serve)?"
 
 
+def _proxied(host: str) -> bool:
+    """Whether gRPC goes through a proxy of the environment."""
+    said = [
+        os.environ.get(name, "") for name in ("no_grpc_proxy", "no_proxy", "grpc_proxy", "https_proxy", "http_proxy")
+    ]
+    spared = [name.strip() for name in (said[0] or said[1]).split(",")]
+    return any(said[2:]) and not any(host.endswith(name) for name in spared if name)
+
+
 def _shaken(trust: Trust, host: str, plain: socket.socket, now: float) -> str:
+    """Shake hands as this device, and see at which step the coordinator ends it."""
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cadata=(trust.ca or b"").decode())
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["h2"])
+    shown = _show(context, trust)
     try:
-        with context.wrap_socket(plain, server_hostname=host):
-            return _own(trust, now)
+        with context.wrap_socket(plain, server_hostname=host) as secure:
+            return _unwanted(trust, now) if shown and not _spoken_to(secure) else BROKE
     except ssl.SSLCertVerificationError as error:
         if error.verify_code in (9, 10):
             wrong = "not valid yet" if error.verify_code == 9 else "expired"
@@ -137,12 +179,49 @@ def _shaken(trust: Trust, host: str, plain: socket.socket, now: float) -> str:
                 "set the clock, or renew the certificate (hansa provision renew)."
             )
         return f"{trust.address} is not this federation's coordinator ({error.verify_message}): see the address."
-    except (ssl.SSLError, ConnectionError):
+    except (ssl.SSLEOFError, ConnectionError):
+        return f"{trust.address} closed the line in the TLS handshake: it stops, is full, or is another program."
+    except ssl.SSLError:
         return f"{trust.address} speaks no TLS 1.3: is another program there, or a coordinator with insecure=true?"
 
 
-def _own(trust: Trust, now: float) -> str:
+def _show(context: ssl.SSLContext, trust: Trust) -> bool:
+    """Let a context show this device's certificate, by a file in memory; whether this system has such files."""
+    if not hasattr(os, "memfd_create"):
+        return False
+    memory = os.memfd_create("hansa")
+    try:
+        os.write(memory, trust.key + trust.chain)
+        context.load_cert_chain(f"/proc/self/fd/{memory}")
+    except OSError:  # also where key and certificate do not go together
+        return False
+    finally:
+        os.close(memory)
+    return True
+
+
+def _spoken_to(secure: ssl.SSLSocket) -> bool:
+    """Whether the other side says anything: it does so at once, unless it turns this device's certificate away."""
+    try:
+        return bool(secure.recv(1))
+    except (ssl.SSLError, ConnectionError):
+        return False
+
+
+def _unwanted(trust: Trust, now: float) -> str:
+    """Say why a coordinator may end a connection as soon as it has seen the device's certificate."""
     peer = read_peer(trust.chain)
+    since, until = day(peer.not_before), day(peer.not_after)
     if now >= peer.not_after:
-        return f"this device's certificate was good until {day(peer.not_after)}: ask for a new invitation."
-    return "the coordinator turned this device's certificate away: ask its owner (hansa provision list)."
+        return f"this device's certificate was good until {until}: ask for a new invitation."
+    if now < peer.not_before:
+        early = spoken(peer.not_before - now)
+        return (
+            f"this device's certificate is good from {since} on, and this device's clock says {day(now)}: it is "
+            f"{early} behind, or more; set it, e.g. by NTP."
+        )
+    return (
+        f"the coordinator ends the line at the sight of this device's certificate, which is good from {since} until "
+        f"{until}: it is none of its federation's (hansa provision list), or the coordinator's clock is "
+        f"{spoken(now - peer.not_before)} behind this device's or more, or {spoken(peer.not_after - now)} ahead."
+    )

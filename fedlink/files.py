@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any, NoReturn
 from hansa.fedlink.errors import FileError
 
 SECRET, PUBLIC = 0o600, 0o644
+LARGEST = 2**53
+"""The largest number in a file."""
 VERSION = 1
 """The version that every file of Hansa's in JSON says it is of."""
 
@@ -105,9 +106,9 @@ def checked(
 
 
 def _sound(value: object) -> bool:
-    """Whether a number is finite and a text can be written as UTF-8."""
-    if isinstance(value, float):
-        return math.isfinite(value)
+    """Whether a number is of a size that means something, and a text can be written as UTF-8."""
+    if isinstance(value, int | float):
+        return abs(value) <= LARGEST
     return not isinstance(value, str) or value.encode(errors="ignore").decode() == value
 
 

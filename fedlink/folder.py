@@ -15,9 +15,10 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from hansa.fedlink.authority import DAY, Authority, load_issuer
+from hansa.fedlink.authority import BACK, DAY, Authority, load_issuer
 from hansa.fedlink.certificates import (
     checked_name,
+    day,
     fingerprint,
     key_pem,
     load_certificate,
@@ -29,6 +30,7 @@ from hansa.fedlink.enrolment import Registrar
 from hansa.fedlink.errors import CertificateError, FileError
 from hansa.fedlink.files import VERSION, make_folder, parse, read, replace
 from hansa.fedlink.invitation import LARGEST, TaskFile, read_task, split_address, task_fields
+from hansa.fedlink.protocol.clocks import spoken
 from hansa.fedlink.revocation import RevocationList
 from hansa.fedlink.tokens import TokenBook
 
@@ -39,6 +41,10 @@ KINDS: dict[str, tuple[type, ...]] = {
     "valid_days": (int, float),
     "task": (dict,),
 }
+LONGEST = 3650
+"""Days that certificates may be valid."""
+SKEW = 300.0
+"""Seconds by which a clock may be behind before it is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +91,8 @@ class ServerFolder:
         where = f"the file {self._federation}"
         fields = parse(read(self._federation, LARGEST), where, KINDS, FileError)
         split_address(fields["address"], FileError)
+        if not 0 < fields["valid_days"] <= LONGEST:
+            raise FileError(f"{where}: valid_days must be above 0, and {LONGEST:,} at most: mend it.")
         return Federation(
             name=checked_name(fields["name"]),
             address=fields["address"],
@@ -107,6 +115,21 @@ class ServerFolder:
     def changed(self) -> tuple[int, ...]:
         """Return what differs after the server's certificate, key or root were replaced."""
         return tuple(path.stat().st_mtime_ns for path in (self.key, self.chain, self.ca) if path.exists())
+
+    def behind(self, now: float) -> str | None:
+        """Say how far this machine's clock is behind what was signed and written here, where it is.
+
+        TLS says nothing of it: it ends the line of whoever has a newer certificate, without a word on either side.
+        """
+        written = [path.stat().st_mtime for path in self.path.iterdir() if path.is_file()]
+        latest = max(read_peer(read(self.chain, LARGEST)).not_before + BACK, *written)
+        if latest <= now + SKEW:
+            return None
+        return (
+            f"this coordinator's clock says {day(now)}, and {self.path} holds what is of {day(latest)}: the clock is "
+            f"{spoken(latest - now)} behind, or more. Set it, e.g. by NTP: devices with newer certificates cannot "
+            "connect until then."
+        )
 
     def issuer(self) -> Authority | None:
         """Return the issuing authority, or None where the coordinator may sign nothing."""

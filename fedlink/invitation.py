@@ -32,8 +32,6 @@ LARGEST = 2**20
 """Bytes of an invitation."""
 LARGEST_TASK = 2**19
 """Bytes of a task file."""
-LATEST = 2**33
-"""Seconds since 1970 until which an invitation may be good: the year 2242."""
 TOKEN = 32
 """Random bytes of a token."""
 
@@ -145,8 +143,6 @@ def read_invitation(path: Path, now: float) -> Invitation:
     content = read(path, LARGEST, InvitationError)
     where = f"the invitation {path}"
     fields = parse(content, where, KINDS, InvitationError)
-    if not 0 < fields["expires"] < LATEST:
-        raise InvitationError(f"{where} has an end that is none: it was altered; ask for a new one.")
     try:
         invitation = _invitation(fields, where)
         _check(invitation, fields["ca_sha256"])
@@ -243,6 +239,8 @@ def _check(invitation: Invitation, ca_sha256: str) -> None:
         raise CertificateError("its certificate is of another client.")
     if fingerprint(load_key(invitation.key).public_key()) != peer.key:
         raise CertificateError("its key is not that of its certificate.")
+    if invitation.expires != peer.not_after:
+        raise CertificateError("its end is not that of its certificate.")
     if len(_unbase64(invitation.token)) != TOKEN:
         raise CertificateError("its token is not whole.")
 

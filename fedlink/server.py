@@ -18,7 +18,7 @@ from hansa.fedlink.folder import ServerFolder
 from hansa.fedlink.grpc13 import grpc
 from hansa.fedlink.health import serve_health
 from hansa.fedlink.protocol import LARGEST_FRAME, Desk, Work
-from hansa.fedlink.protocol.effects import ServerEffect
+from hansa.fedlink.protocol.effects import Notice, ServerEffect
 from hansa.fedlink.service import SERVICE, Arrived, Content, Service, Told
 
 Result = TypeVar("Result")
@@ -77,6 +77,8 @@ class Server:
         if (error := self._ready.get()) is not None:
             self._thread.join()
             raise error
+        if self.folder is not None and (text := self.folder.behind(self.wall())) is not None:
+            self.events.put(Notice(text=text))
         return self
 
     def __exit__(self, *_: object) -> None:

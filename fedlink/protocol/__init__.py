@@ -4,7 +4,7 @@ The shells around them move bytes, keep bodies on disk, check hashes and tell th
 machines ask of them; ``wire.write_chunk`` makes the frames of bodies.
 """
 
-from hansa.fedlink.protocol.backoff import Backoff
+from hansa.fedlink.protocol.backoff import pause
 from hansa.fedlink.protocol.client import Client
 from hansa.fedlink.protocol.desk import Desk
 from hansa.fedlink.protocol.limits import LARGEST_FRAME, Limits
@@ -17,7 +17,6 @@ __all__ = [
     "LARGEST_FRAME",
     "VERSIONS",
     "Answer",
-    "Backoff",
     "Client",
     "Desk",
     "Held",
@@ -25,4 +24,5 @@ __all__ = [
     "Limits",
     "Session",
     "Work",
+    "pause",
 ]

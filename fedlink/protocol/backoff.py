@@ -1,25 +1,20 @@
-"""When to try again: in proportion to the outage, with jitter, for ever, so that a fleet does not come back in step."""
+"""When to try again: after a share of the time that the line has been down, for ever, and not a whole fleet at once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+SHARE = 1 / 6
+SHORTEST, LONGEST = 2.0, 60.0
+"""Seconds."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Backoff:
-    """Pauses in seconds: a ``share`` of the outage so far, of which jitter takes up to a half.
+def pause(outage: float, uniform: float) -> float:
+    """Return the seconds until the next try where the line was lost so long ago, given a uniform draw from [0, 1].
 
-    So whoever comes back after T seconds is tried again at most ``share`` T later, ``least`` and ``most`` apart.
+    So a client is back after at most a sixth of the outage, but 2 s at least and 60 s at most.
+
+    >>> [pause(outage, 1.0) for outage in (0, 30, 60, 86_400)]
+    [2.0, 5.0, 10.0, 60.0]
+    >>> pause(60, 0.0)
+    5.0
     """
-
-    least: float = 2.0
-    most: float = 60.0
-    share: float = 1 / 6
-
-    def pause(self, outage: float, uniform: float) -> float:
-        """Return the pause after so many seconds without a line, given a uniform draw from [0, 1).
-
-        >>> [Backoff().pause(seconds, 0.5) for seconds in (0, 60, 3600)]
-        [1.5, 7.5, 45.0]
-        """
-        return min(self.most, max(self.least, self.share * outage)) * (1 + uniform) / 2
+    return min(max(outage * SHARE, SHORTEST), LONGEST) * (1 + uniform) / 2

@@ -76,14 +76,17 @@ class Client:
     _wall: float = 0.0
     _heartbeat: float = 0.0
     _chunk: int = 0
+    _wish: int = 0
+    """Bytes of a chunk; halved when a line was silent, for a heartbeat cannot overtake a chunk on a slow one."""
     _most: int = 0
     _wanted: set[str] = field(default_factory=set)
     """The requests whose body was asked for on this connection and is not complete."""
     _offered: set[str] = field(default_factory=set)
     _cancelled: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_HELD))
-    """The requests that went while their body was coming in: its chunks may still be on their way."""
+    """The requests that went while a body of theirs moved: its chunks, or a Send, may still be on their way."""
 
     def __post_init__(self) -> None:
+        self._wish = self.limits.chunk
         for held in self.held:
             self._tasks[check_id(held.request_id)] = Task.of(held)
         self.held = ()
@@ -100,7 +103,7 @@ class Client:
             versions=sorted(self.versions),
             software=self.software,
             clock_ms=clocks.milliseconds(wall),
-            chunk_bytes=self.limits.chunk,
+            chunk_bytes=self._wish,
             held=list(self._tasks),
         )
         return [Send(frame=pb.ClientFrame(hello=hello))]
@@ -182,14 +185,12 @@ class Client:
         return self._offer(task, answer) if self._stage is Stage.WELCOMED else []
 
     def refuse(self, request_id: str, text: str) -> list[ClientEffect]:
-        """Give a request up before it is answered: no room, or it cannot be read. All that is held of it goes.
+        """Give a request up: no room, it cannot be read, or its answer cannot. All that is held of it goes.
 
         Where the connection is down the coordinator is not told, sends its Work again, and may be refused again.
         """
-        task = self._tasks.get(request_id)
-        if task is None or task.phase is Phase.ANSWERED:
+        if self._drop(request_id) is None:
             return []
-        self._drop(request_id)
         effects: list[ClientEffect] = [CancelWork(request_id=request_id, reason=one_line(text))]
         return [*effects, self._refusal(request_id, text)] if self._stage is Stage.WELCOMED else effects
 
@@ -328,6 +329,8 @@ class Client:
 
     def _send(self, request_id: str, offset: int) -> list[ClientEffect]:
         task = self._tasks.get(request_id)
+        if task is None and request_id in self._cancelled:
+            return []
         if task is None or task.answer is None or request_id not in self._offered:
             raise MalformedFrame("a Send for an answer that was not offered")
         if offset >= task.answer.size:
@@ -348,7 +351,7 @@ class Client:
         return [self._ended(said.code, one_line(said.text), goodbye.comes_back(said.code))]
 
     def _drop(self, request_id: str) -> Task | None:
-        if request_id in self._wanted:
+        if request_id in self._wanted or request_id in self._offered:
             self._cancelled.append(request_id)
         self._wanted.discard(request_id)
         self._offered.discard(request_id)
@@ -365,6 +368,8 @@ class Client:
         return [Send(frame=said), self._ended(code, one_line(text), come_back)]
 
     def _ended(self, code: int, text: str, come_back: bool) -> Ended:
+        if code == pb.SILENT and (self._wanted or self._offered):
+            self._wish = max(self._wish // 2, SMALLEST_CHUNK)
         self._apart()
         return Ended(code=code, text=text, come_back=come_back)
 

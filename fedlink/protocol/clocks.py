@@ -22,10 +22,15 @@ def notice(whose: str, device_ms: int, coordinator_ms: int, skew: float) -> str 
     if abs(seconds) <= skew:
         return None
     where = "ahead of" if seconds > 0 else "behind"
-    return f"{whose} is {_spoken(abs(seconds))} {where} the coordinator's: set it, e.g. by NTP."
+    return f"{whose} is {spoken(abs(seconds))} {where} the coordinator's: set it, e.g. by NTP."
 
 
-def _spoken(seconds: float) -> str:
+def spoken(seconds: float) -> str:
+    """Write a duration for a person.
+
+    >>> spoken(3 * 86_400), spoken(5)
+    ('3.0 days', '5 s')
+    """
     for unit, least, name in UNITS:
         if seconds >= unit * least:
             return f"{seconds / unit:.1f} {name}"

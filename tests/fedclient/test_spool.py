@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from hansa.fedclient.spool import Spool, lay
+from hansa.fedlink.errors import FileError
 from hansa.fedlink.protocol import Answer
 
 BODY = bytes(range(256)) * 40
@@ -85,6 +86,22 @@ def test_an_answer_that_a_power_failure_spoilt_is_none(tmp_path):
     finish(spool, b"row")
     (spool.folder(ID) / "reply.body").write_bytes(b"\0\0\0")
     assert Spool(root=tmp_path).held() == [] and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("broken", ["body", "reply.body"])
+def test_what_of_a_request_cannot_be_read_is_thrown_away(tmp_path, broken):
+    spool = Spool(root=tmp_path)
+    finish(spool)
+    path = spool.folder(ID) / broken
+    path.unlink()
+    path.symlink_to(path.name)  # which nobody can follow
+    assert Spool(root=tmp_path).held() == [] and not list(tmp_path.iterdir())
+
+
+def test_a_spool_that_cannot_be_read_is_told_in_one_line(tmp_path):
+    (tmp_path / "spool").write_text("a file")
+    with pytest.raises(FileError, match="cannot make the folder"):
+        Spool(root=tmp_path / "spool").held()
 
 
 def test_work_that_is_ordered_again_has_no_answer_of_before(tmp_path):

@@ -7,20 +7,22 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
-import grpc
 import pytest
 
 from hansa.fedlink import link_pb2 as pb
 from hansa.fedlink.authority import DAY, new_root
 from hansa.fedlink.dial import Line, Trust, diagnose
 from hansa.fedlink.errors import EnrolmentRefused, Unreachable
+from hansa.fedlink.grpc13 import grpc
 from hansa.fedlink.protocol import Client, Desk
 from hansa.fedlink.protocol.effects import Connected, Dropped
 from hansa.fedlink.server import Server
+from hansa.fedlink.service import SERVICE
 from tests.devices import Plant
 from tests.identities import Side, client_side, pem, server_side
 
@@ -122,7 +124,7 @@ def test_a_line_through_a_proxy(server, plant, monkeypatch):
 def test_a_proxy_that_refuses_is_told(server, plant, monkeypatch):
     with proxy(b"HTTP/1.1 403 Forbidden\r\n\r\n") as (port, asked):
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
-        with pytest.raises(grpc.aio.AioRpcError):
+        with pytest.raises(Unreachable, match="the line broke"):
             hello(trust(plant, server.port))
         assert asked and "through the proxy" in diagnose(trust(plant, server.port), time.time())
 
@@ -178,7 +180,134 @@ def test_ones_own_certificate_is_looked_at_last(server, plant):
     old = client_side(plant.issuer, now - 10 * DAY, "bergen", 5 * DAY)
     assert "this device's certificate was good until" in diagnose(trust(plant, server.port, old), now)
     stranger = client_side(new_root("plant", now), now, "bergen")
-    assert "turned this device's certificate away" in diagnose(trust(plant, server.port, stranger), now)
+    told = diagnose(trust(plant, server.port, stranger), now)
+    assert "ends the line at the sight of this device's certificate" in told and "hansa provision list" in told
+
+
+def test_a_line_that_was_cut_is_not_told_as_a_certificate_that_was_turned_away(server, plant):
+    assert diagnose(trust(plant, server.port), time.time()) == "the line broke before the coordinator's welcome."
+
+
+def test_a_cut_in_mid_handshake_is_told_as_that(plant):
+    """As a coordinator cuts it that has too many connections, or something in between."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def cut() -> None:
+            with listening.accept()[0] as plain:
+                plain.recv(65_536)
+
+        threading.Thread(target=cut, daemon=True).start()
+        told = diagnose(trust(plant, listening.getsockname()[1]), time.time())
+    assert "closed the line in the TLS handshake" in told
+
+
+def test_clocks_that_are_off_are_told_with_by_how_much(server, plant):
+    """A certificate that is dated three days ahead is for the coordinator what one of today is three days behind."""
+    now = time.time()
+    late = trust(plant, server.port, client_side(plant.issuer, now + 5 * DAY))
+    with pytest.raises(Unreachable):
+        hello(late)
+    told = diagnose(late, now + 5 * DAY)
+    assert "or the coordinator's clock is 2.0 days behind this device's or more, or 90.0 days ahead" in told
+    assert "clock says" in (told := diagnose(late, now)) and "it is 3.0 days behind, or more; set it" in told
+
+
+def test_a_proxy_is_not_blamed_for_a_host_that_is_reached_without_it(server, plant, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    assert "through the proxy" in diagnose(trust(plant, server.port), time.time())
+    monkeypatch.setenv("no_proxy", "example.org, 127.0.0.1")
+    assert diagnose(trust(plant, server.port), time.time()) == "the line broke before the coordinator's welcome."
+
+
+def other_end(answer: Callable[[Any, Any], Awaitable[None]]) -> tuple[str, Callable[[], None]]:
+    """A coordinator in plain text whose streams go as ``answer`` has it; its address, and what ends it."""
+    loop, port = asyncio.new_event_loop(), list[int]()
+
+    async def serve() -> grpc.aio.Server:
+        server = grpc.aio.server()
+        method = grpc.stream_stream_rpc_method_handler(answer)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Session": method}),))
+        port.append(server.add_insecure_port("127.0.0.1:0"))
+        await server.start()
+        return server
+
+    server = loop.run_until_complete(serve())
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def end() -> None:
+        asyncio.run_coroutine_threadsafe(server.stop(None), loop).result(SECONDS)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(SECONDS)
+        loop.close()
+
+    return f"127.0.0.1:{port[0]}", end
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE])
+def test_a_line_that_breaks_while_it_is_written_to_is_a_broken_line_and_nothing_else(code):
+    async def abort(_: object, context: Any) -> None:
+        await context.read()
+        await context.abort(code, "no more")
+
+    async def flood(address: str) -> None:
+        line = Line(Trust(address=address, client="bergen", ca=None), lambda raw: None)
+
+        async def write() -> None:
+            while await line.outbox.chunk(bytes(1000)):
+                pass
+
+        writing = asyncio.create_task(write())
+        try:
+            await asyncio.wait_for(line.hold(), SECONDS)
+        finally:
+            await writing
+
+    address, end = other_end(abort)
+    try:
+        for _ in range(10):
+            with pytest.raises(Unreachable, match="the line broke"):
+                asyncio.run(flood(address))
+    finally:
+        end()
+
+
+def test_a_stream_that_grpc_gives_up_is_a_broken_line_and_not_its_owner_s_wish_to_end(server, plant, monkeypatch):
+    async def read(line: Line, stream: object) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Line, "_read", read)
+    with pytest.raises(Unreachable, match=r"the line broke \(the stream was cancelled\)"):
+        hello(trust(plant, server.port))
+
+
+def test_a_goodbye_is_read_though_there_was_more_to_write():
+    async def leave(_: object, context: Any) -> None:
+        await context.read()
+        said = pb.Goodbye(code=pb.REVOKED, text="out")
+        await context.write(pb.ServerFrame(goodbye=said).SerializeToString())
+
+    async def flood(address: str) -> list[bytes]:
+        frames: list[bytes] = []
+        line = Line(Trust(address=address, client="bergen", ca=None), frames.append)
+
+        async def write() -> None:
+            while await line.outbox.chunk(bytes(1000)):
+                pass
+
+        writing = asyncio.create_task(write())
+        with contextlib.suppress(Unreachable):
+            await asyncio.wait_for(line.hold(), SECONDS)
+        await writing
+        return frames
+
+    address, end = other_end(leave)
+    try:
+        for _ in range(10):
+            (raw,) = asyncio.run(flood(address))
+            assert pb.ServerFrame.FromString(raw).goodbye.code == pb.REVOKED
+    finally:
+        end()
 
 
 def test_a_key_is_not_shown():

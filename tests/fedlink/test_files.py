@@ -97,6 +97,8 @@ def test_two_threads_do_not_hold_one_lock(tmp_path):
         (b"[" * 100_000, "no JSON text"),
         (b'{"version": 1, "n": NaN, "t": ""}', "no JSON text"),
         (b'{"version": 1, "n": 1e999, "t": ""}', "n must be float or int"),
+        (b'{"version": 1, "n": 1e300, "t": ""}', "n must be float or int"),
+        (b'{"version": 1, "n": -1' + b"0" * 400 + b', "t": ""}', "n must be float or int"),
         (b'{"version": 1, "n": true, "t": ""}', "n must be float or int"),
         (b'{"version": 1, "n": 1, "t": null}', "t must be str"),
         (b'{"version": 1, "n": 1, "t": "\\ud800"}', "t must be str"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 
 import pytest
 
 from hansa.fedlink import link_pb2 as pb
 from hansa.fedlink.errors import RequestRefused
-from hansa.fedlink.protocol import Answer, Backoff, Client, Held, Limits, effects
+from hansa.fedlink.protocol import Answer, Client, Held, Limits, effects, pause
 from hansa.fedlink.protocol.wire import write_chunk
 
 BODY = b"0123456789"
@@ -296,11 +297,6 @@ def test_a_spool_that_holds_too_much_is_refused():
         Client(software="h", held=held)
 
 
-def test_pauses_grow_to_a_cap_for_ever():
-    assert [Backoff().pause(seconds, 1.0) for seconds in (0, 12, 60, 360, 1e9)] == [2, 2, 10, 60, 60]
-    assert [Backoff().pause(seconds, 0.0) for seconds in (0, 60, 1e9)] == [1, 5, 30]
-
-
 def test_bodies_and_answers_are_bounded_together_and_not_only_one_by_one():
     client = connect(Client(software="h", limits=Limits(body=12, answer=12, held=25)), open_requests=8)
     working(client, "r1")
@@ -329,3 +325,32 @@ def test_a_request_that_comes_again_with_another_size_is_as_bounded_as_a_new_one
     connect(client, 2)
     (refused,) = said(client.receive(work(size=size), 3), "refuse")
     assert f"its body of {size} bytes is longer than the 12" in refused.text and client.holds() == ()
+
+
+def test_a_client_is_back_after_a_sixth_of_an_outage_and_a_minute_at_most():
+    assert [pause(outage, 1.0) for outage in (0, 12, 60, 360, 1e9)] == [2, 2, 10, 60, 60]
+    assert [pause(outage, 0.0) for outage in (0, 60, 1e9)] == [1, 5, 30]
+    now, tries = 0.0, []
+    while now < 3600:
+        tries.append(now := now + pause(now, 1.0))
+    assert all(late - early <= max(2, early / 6) + 1e-9 for early, late in itertools.pairwise(tries))
+
+
+def test_a_line_that_falls_silent_under_a_body_is_asked_for_smaller_chunks():
+    client = client_of()
+    assert ended(client.tick(31)).code == pb.SILENT
+    assert said(client.start(40, 40), "hello")[0].chunk_bytes == 2**20, "no body was on its way"
+    for chunk in (2**19, 2**18, 2**17, 2**16, 2**16):
+        connect(client).receive(work(), 0)
+        client.receive(frame(goodbye=pb.Goodbye(code=pb.SILENT)), 0)
+        assert said(client.start(0, 0), "hello")[0].chunk_bytes == chunk
+
+
+def test_an_answer_that_cannot_be_read_is_refused():
+    client = client_of()
+    working(client)
+    client.answered("r1", ANSWER)
+    gone, refusal = client.refuse("r1", "the disk is broken")
+    assert isinstance(gone, effects.CancelWork) and refusal.frame.refuse.text == "the disk is broken"
+    assert client.holds() == () and client.refuse("r1", "again") == []
+    assert client.receive(frame(send=pb.Send(request_id="r1")), 0) == [], "it was on its way"
