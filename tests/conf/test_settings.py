@@ -90,6 +90,8 @@ def test_the_digest_moves_with_a_file(tmp_path):
     config.strategy._target_ = f"{mine}:Rule"
     before = learning_settings(config)
     mine.write_text(mine.read_text() + "# changed\n")
+    assert learning_settings(config) == before, "what runs is what was loaded"
+    allow("strategy", f"{mine}:Rule")
     after = learning_settings(config)
     assert {name for name in before if before[name] != after[name]} == {"strategy file"}
     assert str(tmp_path) not in "".join(before.values()), "a place's paths do not leave it"

@@ -162,7 +162,6 @@ def test_which_errors_are_public_and_nothing_inherits_it():
         "fedclient.errors.NoExamples",
         "fedclient.errors.NotApproved",
         "fedclient.errors.StateLost",
-        "fedclient.workshop.WorkerDied",
         "fedlink.errors.RequestRefused",
     }
     shown = {name.rpartition(".")[2] for name in public}

@@ -15,6 +15,7 @@ import pytest
 
 from hansa.conf import place as conf_place
 from hansa.fedclient import workshop
+from hansa.fedclient.limits import SiteLimits
 from hansa.fedclient.place import Place, approved
 from hansa.fedclient.spool import Spool
 from hansa.fedclient.state import MemoryStates
@@ -123,7 +124,7 @@ def test_a_worker_that_dies_or_talks_nonsense_costs_one_more_try_and_the_second_
 
 def test_what_the_owner_does_not_allow_and_what_has_no_answer_are_not_tried_again(scene):
     async def both():
-        with pytest.raises(WorkFailed, match="more processor time than this device allows"):
+        with pytest.raises(WorkFailed, match="more processor time than this device's owner gives"):
             await scene.work(f"os.kill(os.getpid(), {int(signal.SIGXCPU)})")
         with pytest.raises(WorkFailed, match="OSError: No space left"):
             await scene.work("say(order['number'], broken='OSError: No space left on device')", name="two")
@@ -242,9 +243,11 @@ def test_work_that_is_done_again_has_the_same_bits(tmp_path):
     async def both() -> list[bytes]:
         rows, (head, body) = [], pack_call(call)
         for name in ("first", "again"):
-            folder = Spool(root=tmp_path / name).order("id", head)
+            spool = Spool(root=tmp_path / name)
+            assert spool.held() == []
+            folder = spool.order("id", head)
             (folder / "body").write_bytes(b"".join(body.pieces(0, 2**20)))
-            assert await shop.work(here.order(folder, wire, ()), name, "") == ""
+            assert await shop.work(here.order(folder, wire, ()) | {"limits": SiteLimits().order()}, name, "") == ""
             rows.append((folder / "reply.body").read_bytes())
         await shop.closed()
         return rows
