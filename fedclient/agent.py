@@ -24,8 +24,8 @@ from hansa.fedlink.errors import LinkError, NotWanted
 from hansa.fedlink.grpc13 import grpc
 from hansa.fedlink.protocol import Backoff, Client, Limits
 from hansa.fedlink.protocol import effects as do
-from hansa.fedlink.protocol.limits import one_line
 from hansa.fedlink.protocol.wire import write_chunk
+from hansa.fedlink.texts import one_line
 
 AGAIN = 3600.0
 """Seconds between two tries to renew a certificate."""

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from hansa.fedlink.errors import CertificateError
+from hansa.fedlink.texts import plain
 
 SERVER, CLIENT, INVITATION = "server", "client", "invitation"
 USAGES = {
@@ -65,7 +66,7 @@ def checked_name(name: str) -> str:
     """
     if not 1 <= len(name) <= LONGEST:
         raise CertificateError(f"a name has 1 to {LONGEST} characters, not {len(name)}: choose another name.")
-    if not name.isprintable() or name != name.strip():
+    if not plain(name, 4 * LONGEST) or name != name.strip():
         raise CertificateError(
             f"the name {name!a} has invisible characters, or spaces at its ends: choose a name that one can read."
         )
