@@ -19,7 +19,7 @@ from hansa.fedclient.outside import reason
 from hansa.fedclient.place import Place
 from hansa.fedclient.spool import Spool
 from hansa.fedclient.workshop import WorkerDied, Workshop
-from hansa.fedlink.dial import Line, diagnose
+from hansa.fedlink.dial import Line, details, diagnose
 from hansa.fedlink.errors import LinkError, NotWanted
 from hansa.fedlink.grpc13 import grpc
 from hansa.fedlink.protocol import Backoff, Client, Limits
@@ -123,7 +123,7 @@ class Agent:
             await line.hold()
             why = "the coordinator ended the stream."
         except grpc.aio.AioRpcError as error:
-            lost = f"the line broke ({error.details()})."
+            lost = f"the line broke ({details(error)})."
             why = lost if self._welcome else await asyncio.to_thread(diagnose, trust, self.wall())
         return self._ended.text if self._ended is not None and self._ended.code else why, self._welcome
 

@@ -145,13 +145,13 @@ class Place:
             key=invitation.key,
         )
         request = pb.EnrolRequest(token=invitation.token, signing_request=_der(self.signing_request()))
-        self.accept(_pem((await trust.call("Enrol", request, now)).chain), invitation.ca)
+        self.accept(await trust.call("Enrol", request, now), invitation.ca)
 
     async def renew(self, now: float) -> None:
         """Get the next certificate, for a fresh key; the identity stays."""
         key, identity = new_key(), load_identity(read(self.home / "identity.key", LARGEST))
         request = pb.RenewRequest(signing_request=_der(signing_request(self.client, key, identity)))
-        chain = _pem((await self.trust().call("Renew", request, now)).chain)
+        chain = await self.trust().call("Renew", request, now)
         _check(chain, self.client, key_pem(key))
         replace(self.home / "next.key", key_pem(key), secret=True)
         replace(self.home / "client.pem", chain)
@@ -197,7 +197,3 @@ def _fingerprint(key: bytes) -> str:
 
 def _der(pem: bytes) -> bytes:
     return x509.load_pem_x509_csr(pem).public_bytes(Encoding.DER)
-
-
-def _pem(ders: Sequence[bytes]) -> bytes:
-    return b"".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in ders)
