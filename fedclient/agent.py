@@ -25,6 +25,7 @@ from hansa.fedlink.grpc13 import grpc
 from hansa.fedlink.protocol import Backoff, Client, Limits
 from hansa.fedlink.protocol import effects as do
 from hansa.fedlink.protocol.wire import write_chunk
+from hansa.fedlink.quota import Quota
 from hansa.fedlink.texts import one_line
 
 AGAIN = 3600.0
@@ -60,6 +61,7 @@ class Agent:
     """This device's secret randomness: the same for each of its workers, so that work done once more has its bits."""
     _renewing: float = 0.0
     _leaving: bool = False
+    _quota: Quota = field(default_factory=Quota)
 
     def __post_init__(self) -> None:
         self._spool, self._shop = Spool(root=self.place.spool), Workshop(self.place.home, self.idle_after)
@@ -81,7 +83,7 @@ class Agent:
                 lost = self.clock() if welcomed else lost
                 pause = self.backoff.pause(self.clock() - lost, self.chance.random())
                 if why != told or welcomed:
-                    self.tell(f"not connected: {why} Trying again, at least once a minute, for ever.")
+                    self._told_of("line", f"not connected: {why} Trying again, at least once a minute, for ever.")
                 told = why
                 await asyncio.sleep(pause)
         finally:
@@ -148,9 +150,9 @@ class Agent:
                     self._drop(effect)
                 case do.Welcomed():
                     self._welcome, self._run, self._fields = True, effect.settings, effect.fields
-                    self.tell(f"connected to {self.place.address} ({effect.software}), run {effect.run}")
+                    self._told_of("line", f"connected to {self.place.address} ({effect.software}), run {effect.run}")
                 case do.Notice():
-                    self.tell(effect.text)
+                    self._told_of("line", effect.text)
                 case do.Ended():
                     self._ended = effect
                     if self._line is not None:
@@ -164,7 +166,7 @@ class Agent:
             else:
                 self._spool.store(effect.request_id, effect.offset, effect.data)
         except (OSError, LinkError) as error:
-            self.tell(f"{_what(effect.request_id)} cannot be stored: {error}")
+            self._told_of("request", f"{_what(effect.request_id)} cannot be stored: {error}")
             self._carry_out(self._client.refuse(effect.request_id, f"the device cannot store it: {reason(error)}"))
 
     def _check(self, effect: do.BodyComplete) -> None:
@@ -189,7 +191,7 @@ class Agent:
             self.tell(f"{_what(request_id)} {f'failed: {failure}' if failure else done}")
             self._carry_out(self._client.answered(request_id, answer))
         except Exception as error:  # noqa: BLE001 - it ends this request, not the device
-            self.tell(f"{_what(request_id)} failed: {_told(error)}")
+            self._told_of("request", f"{_what(request_id)} failed: {_told(error)}")
             self._carry_out(self._client.refuse(request_id, reason(error)))
             self._spool.drop(request_id)
         finally:
@@ -216,8 +218,13 @@ class Agent:
             if (task := tasks.pop(effect.request_id, None)) is not None:
                 task.cancel()
         if isinstance(effect, do.CancelWork):
-            self.tell(f"{_what(effect.request_id)} is cancelled: {effect.reason}")
+            self._told_of("request", f"{_what(effect.request_id)} is cancelled: {effect.reason}")
         self._spool.drop(effect.request_id)
+
+    def _told_of(self, what: str, text: str) -> None:
+        """Tell what a coordinator can cause as often as it likes: few lines of each kind."""
+        if (line := self._quota.line(what, text, self.clock())) is not None:
+            self.tell(line)
 
     async def _tick(self) -> None:
         """Look once a second what is due; what goes wrong is told when it is new, and the next look comes."""

@@ -35,7 +35,7 @@ from hansa.fedlink.certificates import (
 )
 from hansa.fedlink.dial import Trust
 from hansa.fedlink.errors import FileError
-from hansa.fedlink.files import VERSION, make_folder, parse, read, replace
+from hansa.fedlink.files import VERSION, demand_readable, make_folder, parse, read, replace
 from hansa.fedlink.invitation import LARGEST, Invitation, TaskFile
 from hansa.fedlink.signing import signing_request
 
@@ -75,6 +75,8 @@ class Place:
         path = home / "place.json"
         fields = parse(read(path, LARGEST), path, KINDS, FileError)
         fields.pop("version")
+        told = (fields["federation"], fields["address"], *fields["settings"], *fields["task"], *fields["task"].values())
+        demand_readable(told, path, FileError)
         return cls(home=home, **{**fields, "client": checked_name(fields["client"])})
 
     def write(self) -> None:

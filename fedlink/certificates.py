@@ -11,13 +11,14 @@ key, which outlives its certificates. Two private extensions bind it, each an OC
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -44,11 +45,16 @@ ARC = "2.25.288890636977735147994858186970870069977"
 PROOF, IDENTITY = x509.ObjectIdentifier(f"{ARC}.1"), x509.ObjectIdentifier(f"{ARC}.2")
 LONGEST = 128
 """Characters of a name."""
+SERIAL = re.compile(r"[0-9a-f]{1,64}")
+"""A certificate's serial number, as files have it."""
+LAST = 253_402_300_799.0
+"""The last second of the year 9999, after which there are no dates."""
 MOST = 2**14
 """Bytes of a certificate or signing request."""
 BROKEN = (
     ValueError,
     TypeError,
+    InternalError,
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
     x509.ExtensionNotFound,
@@ -88,7 +94,7 @@ def day(seconds: float) -> str:
     >>> day(0.0)
     '1970-01-01 00:00 UTC'
     """
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{datetime.fromtimestamp(min(max(0.0, seconds), LAST), UTC):%Y-%m-%d %H:%M} UTC"
 
 
 @dataclass(frozen=True, kw_only=True)

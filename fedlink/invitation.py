@@ -25,7 +25,8 @@ from hansa.fedlink.certificates import (
     read_peer,
 )
 from hansa.fedlink.errors import CertificateError, FileError, InvitationError
-from hansa.fedlink.files import VERSION, checked, parse, read
+from hansa.fedlink.files import VERSION, checked, demand_readable, parse, read
+from hansa.fedlink.texts import shows
 
 LARGEST = 2**20
 """Bytes of an invitation."""
@@ -203,6 +204,7 @@ def read_task(fields: object, where: str, kind: type[FileError] = InvitationErro
         raise kind(f"{where} names no Python file and class: it was altered; restore it, or ask for a new one.")
     if len(task.text.encode()) > LARGEST_TASK or task.sha256 != fields["sha256"]:
         raise kind(f"{where}: the file's text is not that of its SHA-256: it was altered; ask for a new one.")
+    demand_readable((task.file, task.class_name), where, kind)
     demand_plain(task.text, where, kind)
     return task
 
@@ -213,7 +215,7 @@ def demand_plain(text: str, where: str, kind: type[Exception]) -> None:
     Line ends are ``\\n`` only, all else is printable or a tab, and no line of PEP 263 makes it other text for Python.
     """
     for number, line in enumerate(text.split("\n"), 1):
-        odd = next((c for c in line if c != "\t" and not c.isprintable()), None)
+        odd = next((c for c in line if c != "\t" and not shows(c)), None)
         if odd is not None:
             raise kind(
                 f"{where}, line {number}: the character U+{ord(odd):04X} does not show: write it as an escape, and end "
@@ -233,7 +235,9 @@ def request_file(name: str, request: bytes, federation: str | None) -> bytes:
 
 def read_request_file(path: Path) -> tuple[str, bytes, str | None]:
     """Return name, signing request and federation of such a file; raises FileError."""
-    fields = parse(read(path, 2**16), f"the request {path}", REQUEST_KINDS, FileError)
+    where = f"the request {path}"
+    fields = parse(read(path, 2**16), where, REQUEST_KINDS, FileError)
+    demand_readable((fields["name"], fields["federation"] or ""), where, FileError)
     return fields["name"], fields["request"].encode(), fields["federation"]
 
 

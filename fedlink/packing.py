@@ -171,7 +171,7 @@ def _read(head: bytes, kinds: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
             "the message is not Hansa's, or of another version: install the same hansa on both sides."
         )
     for name, types in kinds.items():
-        if type(fields.get(name)) not in types:
+        if name not in fields or type(fields[name]) not in types:
             raise _odd(name)
     return fields
 

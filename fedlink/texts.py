@@ -35,6 +35,11 @@ def plain(text: str, longest: int = LONGEST_ID) -> bool:
     return len(text) <= longest and text == _readable(text) and len(text.encode()) <= longest
 
 
+def shows(char: str) -> bool:
+    """Whether a character can be seen, or is a plain space."""
+    return char.isprintable() and char not in BLANK
+
+
 def _readable(text: str) -> str:
     """Put a space for each character that shows nothing, and leave accents out that are too many."""
     if text.isascii() and text.isprintable():
@@ -43,5 +48,5 @@ def _readable(text: str) -> str:
     for char in text:
         marks = marks + 1 if unicodedata.category(char) in ("Mn", "Me") else 0
         if marks <= MARKS:
-            found.append(char if char.isprintable() and char not in BLANK else " ")
+            found.append(char if shows(char) else " ")
     return "".join(found)

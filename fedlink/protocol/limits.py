@@ -83,7 +83,7 @@ def fits(words: Sequence[str]) -> bool:
 
 def check_body(size: int, sha256: bytes, limit: int) -> None:
     """Raise MalformedFrame where a body is larger than allowed or its hash is no hash."""
-    if size > limit:
+    if not 0 <= size <= limit:
         raise MalformedFrame(f"a body of {size} bytes, of which {limit} are allowed")
     if len(sha256) != (HASH if size else 0):
         raise MalformedFrame(

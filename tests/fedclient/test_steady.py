@@ -101,3 +101,18 @@ def test_a_certificate_that_cannot_be_read_for_a_while_is_told_once_and_ends_not
         there.start("serve", "serve", "plants", f"listen=127.0.0.1:{there.port}", "rounds=1", "run_dir=again")
         assert there.served()["failures"] == 0
         assert there.log("cleveland").count("cannot read") == 1
+
+
+def test_a_coordinator_that_cancels_without_end_writes_little_into_the_device_s_log(tmp_path):
+    device = agent(tmp_path, told := [])
+    device.clock = lambda: 0.0
+    device._client.start(0.0, 0.0)
+    welcome = pb.Welcome(version=1, heartbeat_ms=15_000, chunk_bytes=2**20, open_requests=8)
+    device._receive(pb.ServerFrame(welcome=welcome).SerializeToString())
+    for number in range(1000):
+        work = pb.Work(request_id=f"r/{number}.0/train/x", size=4, sha256=bytes(32))
+        device._receive(pb.ServerFrame(work=work).SerializeToString())
+        cancel = pb.Cancel(request_id=work.request_id, reason="\x1b[2J" * 200)
+        device._receive(pb.ServerFrame(cancel=cancel).SerializeToString())
+    assert len(told) < 15 and all(line.isprintable() for line in told)
+    assert "cancelled" in told[-1]
