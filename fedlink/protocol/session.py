@@ -33,9 +33,9 @@ from hansa.fedlink.protocol.limits import (
     check_chunk,
     check_head,
     check_id,
-    one_line,
 )
 from hansa.fedlink.protocol.requests import Answer, Open, Phase
+from hansa.fedlink.texts import one_line
 
 if TYPE_CHECKING:
     from hansa.fedlink.protocol.desk import Desk
@@ -93,7 +93,7 @@ class Session:
                 return self._first(frame, now)
             return self._chunk(frame) if isinstance(frame, wire.Part) else self._frame(frame)
         except MalformedFrame as error:
-            return self.end(pb.PROTOCOL, f"client {one_line(self.name)!r} sent {error}: install the same hansa.")
+            return self.end(pb.PROTOCOL, f"client {self.name!r} sent {error}: install the same hansa.")
 
     def closed(self, now: float) -> list[ServerEffect]:
         """Say that the stream is gone; nothing more can be sent on it."""
@@ -182,7 +182,7 @@ class Session:
         return pb.ServerFrame(welcome=welcome)
 
     def _notices(self, device_ms: int, clock_ms: int) -> list[ServerEffect]:
-        whose = f"the clock of client {one_line(self.name)!r}"
+        whose = f"the clock of client {self.name!r}"
         text = clocks.notice(whose, device_ms, clock_ms, self.desk.limits.skew)
         return [] if text is None else [Notice(text=text, name=self.name)]
 
