@@ -26,7 +26,7 @@ from hansa.conf.parts import SITE
 from hansa.conf.run import Run, assemble
 from hansa.conf.virtual import demand_none
 from hansa.conf.wire import check_places, is_code, sets
-from hansa.conf.words import truth
+from hansa.conf.words import number, truth
 from hansa.fedlink.authority import DAY
 from hansa.fedlink.certificates import MOST, day, read_peer
 from hansa.fedlink.errors import LinkError
@@ -55,7 +55,7 @@ Settings are those of hansa simulate (hansa simulate --help), and of the server 
 and the federation's port), log=text or json. start_with=N clients are waited for, everyone who is invited by default.
 Ctrl-C and SIGTERM end a run in order: what was learnt is kept."""
 
-OWN = ("listen", "log", "insecure", "app")
+OWN = ("listen", "log", "insecure", "app", "largest_reply")
 SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock")
 """What gRPC would not take for a host."""
 HOUR = 3600.0
@@ -71,6 +71,8 @@ class Asked:
     words: list[str]
     app: str = ""
     """A Flower ServerApp to carry out instead of a run of Hansa's, whose configuration the words then are."""
+    largest_reply: int | None = None
+    """Bytes of a reply to that app; None where they follow from the message."""
 
 
 def main(words: Sequence[str]) -> None:
@@ -99,7 +101,7 @@ def _flowers(asked: Asked) -> None:
 
     run_id = flower.new_run_id()
     with _listening(asked, flower.desk(run_id, asked.words)) as server:
-        flower.carry_out(asked.app, server, run_id, asked.words)
+        flower.carry_out(asked.app, server, run_id, asked.words, asked.largest_reply)
 
 
 def read(words: Sequence[str]) -> Asked:
@@ -124,7 +126,9 @@ def read(words: Sequence[str]) -> Asked:
         raise WrongValue(f"log={log}: it is text or json.")
     run = [word for word in words if "=" in word and word.partition("=")[0] not in OWN]
     app = own.get("app", "")
-    return Asked(folder=folder, listen=listen, log=log, words=run if app else [*_task(folder, run), *run], app=app)
+    words = run if app else [*_task(folder, run), *run]
+    reply = int(number(own, "largest_reply", 1, 2**36)) if "largest_reply" in own else None
+    return Asked(folder=folder, listen=listen, log=log, words=words, app=app, largest_reply=reply)
 
 
 @contextmanager
