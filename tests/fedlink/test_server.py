@@ -6,10 +6,10 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from hansa.fedlink import link_pb2 as pb
+from hansa.fedlink.calls import SERVICE
 from hansa.fedlink.errors import PortTaken
 from hansa.fedlink.protocol import Desk
 from hansa.fedlink.server import Server
-from hansa.fedlink.service import SERVICE
 from tests.devices import Raw, channel
 from tests.fedlink.line import SECONDS, serving
 
