@@ -227,13 +227,21 @@ class Session:
         if (request := self._request(request_id)) is None:
             return self.done(request_id, gone=True)
         answer = Answer(head=check_head(offer.head), size=offer.size, sha256=offer.sha256)
-        check_body(answer.size, answer.sha256, min(request.work.answer_limit, self.desk.limits.answer))
+        limit = min(request.work.answer_limit, self.desk.limits.answer)
+        if answer.size > limit and request.phase is Phase.WAITING:
+            return self._too_large(request, answer.size, limit)
+        check_body(answer.size, answer.sha256, limit)
         if self._offers.setdefault(request_id, answer) != answer:
             raise MalformedFrame("a second, other answer to one request")
         request.refusal = None
         if request.phase is not Phase.WAITING or request_id in self._asked:
             return []
         return self._ask(request, answer)
+
+    def _too_large(self, request: Open, size: int, limit: int) -> list[ServerEffect]:
+        """Fail a request, for its answer would be as large in the next session, and end this one."""
+        text = f"an answer of {size} bytes, of which {limit} are allowed"
+        return [*self.desk.fail(request, text), *self.end(pb.PROTOCOL, f"client {one_line(self.name)!r} sent {text}.")]
 
     def _ask(self, request: Open, answer: Answer) -> list[ServerEffect]:
         request_id, effects = request.work.request_id, list[ServerEffect]()
