@@ -65,7 +65,7 @@ def _read(path: Path) -> set[int]:
 def _serial(line: bytes, where: str) -> int:
     try:
         serial = checked(json.loads(line), where, KINDS, RevocationError)["serial"]
-        if SERIAL.fullmatch(serial):
+        if SERIAL.fullmatch(serial.lower()):
             return int(serial, 16)
         raise ValueError(serial)
     except (ValueError, RecursionError):

@@ -16,13 +16,13 @@ import pytest
 
 from hansa.fedlink import link_pb2 as pb
 from hansa.fedlink.authority import DAY, new_root
+from hansa.fedlink.calls import SERVICE
 from hansa.fedlink.dial import Line, Trust, diagnose
 from hansa.fedlink.errors import EnrolmentRefused, Unreachable
 from hansa.fedlink.grpc13 import grpc
 from hansa.fedlink.protocol import Client, Desk
 from hansa.fedlink.protocol.effects import Connected, Dropped
 from hansa.fedlink.server import Server
-from hansa.fedlink.service import SERVICE
 from tests.devices import Plant
 from tests.identities import Side, client_side, pem, server_side
 
