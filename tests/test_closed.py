@@ -106,7 +106,7 @@ def test_a_patients_row_is_in_no_file_and_no_line_of_the_coordinator(tmp_path):
         there.provision("cleveland", "hungary", task="./mine.py:Ages")
         hospital(there, "cleveland", "61\n47\n")
         hospital(there, "hungary", f"61\n{ROW}\n")
-        told = there.serve("rounds=2", "run_dir=run")
+        told = there.serve("rounds=2", "run_dir=run", "require=none")
         assert told["failures"] > 0 and told["stopped"] == "finished"
         assert "hungary is left out: loading data: ValueError: mine.py, line 14 " in there.log("serve")
         assert "(its text is in the device's log)" in there.log("serve")
