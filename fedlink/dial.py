@@ -100,8 +100,9 @@ class Line:
             said = ((NAME, quote(self.trust.client, safe="")),) if self.trust.ca is None else ()
             stream = channel.stream_stream(METHODS + "Session")(metadata=said)
             reader, writer = asyncio.create_task(self._read(stream)), asyncio.create_task(self._write(stream))
+            closing = asyncio.create_task(self.outbox.over())  # the other side may neither read nor write
             try:
-                await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({reader, writer, closing}, return_when=asyncio.FIRST_COMPLETED)
                 if self.outbox.closed:
                     await asyncio.wait({writer}, timeout=LAST)
                 if writer.done() and not reader.done() and _broke(writer):
@@ -109,7 +110,7 @@ class Line:
                 for error in filter(None, (_broke(reader), _broke(writer))):
                     raise error
             finally:
-                for task in (reader, writer):
+                for task in (reader, writer, closing):
                     task.cancel()
                 stream.cancel()
                 self.outbox.close()

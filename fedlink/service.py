@@ -129,13 +129,14 @@ class Service:
     async def _carried(self, context: Any, session: Session, stream: Stream) -> None:
         reader = asyncio.create_task(self._read(context, session, stream))
         writer = asyncio.create_task(self._write(context, stream))
+        closing = asyncio.create_task(stream.outbox.over())
         try:
-            await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({reader, writer, closing}, return_when=asyncio.FIRST_COMPLETED)
             if stream.outbox.closed:
                 await asyncio.wait({writer}, timeout=GOODBYE)
         finally:
-            reader.cancel()
-            writer.cancel()
+            for task in (reader, writer, closing):
+                task.cancel()
             self.carry_out(session.closed(self.clock()))
             del self._streams[session.number]
 
