@@ -6,6 +6,7 @@ PYTHON ?= python3
 ARGS ?=
 JOBS ?= 2
 EXTRAS ?= dev
+FUZZ ?= 100000
 BIN := .venv/bin
 STAMP := .venv/.installed
 SOURCES := strategies fedprivacy fedtasks fedlink fedclient fedserver simulations conf
@@ -18,7 +19,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint links bench
+.PHONY: help demo test soak lint links bench
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -31,6 +32,10 @@ demo: $(STAMP) ## train on four hospitals' real data with a live view, and compa
 test: $(STAMP) ## run the tests and check that strategies/ is covered to 100 %, branches included
 	@echo "test: running the tests in $(JOBS) processes (make test JOBS=...), with the branch coverage of strategies/"
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+soak: $(STAMP) ## feed every decoder $(FUZZ) mutated inputs, and run 5,000 worlds of the link; about half an hour
+	@echo "soak: HANSA_FUZZ=$(FUZZ), in $(JOBS) processes; a failure says how to repeat its input"
+	@HANSA_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n $(JOBS) tests/fuzz tests/fedlink/test_protocol_fuzz.py tests/fedlink/test_protocol_simulation.py $(ARGS)
 
 lint: $(STAMP) links ## check style and layout with ruff and types with mypy --strict
 	@echo "lint: ruff check, ruff format --check, mypy --strict"

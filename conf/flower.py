@@ -33,10 +33,18 @@ def new_run_id() -> int:
     return secrets.randbits(62)
 
 
-def carry_out(target: str, server: Server, presence: Presence, tempo: Tempo, run_id: int, words: Sequence[str]) -> None:
-    """Let a ServerApp of a file run to its end among devices."""
+def carry_out(
+    target: str,
+    server: Server,
+    presence: Presence,
+    tempo: Tempo,
+    run_id: int,
+    words: Sequence[str],
+    largest: int | None,
+) -> None:
+    """Let a ServerApp of a file run to its end among devices, whose replies have ``largest`` bytes at most."""
     app = _app(target)
-    grid = LinkGrid(server=server, presence=presence, clock=time.monotonic, run_id=run_id, tempo=tempo)
+    grid = LinkGrid(server=server, presence=presence, clock=time.monotonic, run_id=run_id, tempo=tempo, largest=largest)
     play(app, grid, run_id, values(list(words)), lambda: {"clients": len(presence.here())})
 
 

@@ -76,7 +76,7 @@ def _place(files: list[str], given: Settings, flags: list[str]) -> Place | None:
     if not files or len(files) > 1 + ("--request" in flags):
         raise WrongValue("name one invitation, or the home of a device that has joined: hansa join bergen.invitation.")
     if (Path(files[0]) / "place.json").exists():
-        place = Place.read(Path(files[0]))
+        place = Place.read(Path(files[0]).absolute())  # the worker runs in a folder of its own
     else:
         invitation = read_invitation(Path(files[0]), time.time())
         place = _invited(invitation, given, "--yes" in flags)

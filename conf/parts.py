@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from importlib.resources import files
 
@@ -33,6 +34,7 @@ OPERATION = frozenset(
 """Settings that may change when a run goes on."""
 
 
+@functools.cache
 def shipped(group: str) -> list[str]:
     """Return the choices of a group that come with Hansa, sorted."""
     names = (file.name for file in files("hansa.conf").joinpath(group).iterdir())

@@ -59,7 +59,7 @@ everyone, the command ends with 4 if a client was counted in no round. A client 
 then gone for as long as patience lasts is left out of a round; both follow the rounds' seconds by default. Ctrl-C and
 SIGTERM end a run in order: what was learnt is kept."""
 
-OWN = ("listen", "log", "insecure", "app", "require", "heartbeat", "patience")
+OWN = ("listen", "log", "insecure", "app", "largest_reply", "require", "heartbeat", "patience")
 SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock")
 """What gRPC would not take for a host."""
 HOUR = 3600.0
@@ -75,6 +75,8 @@ class Asked:
     words: list[str]
     app: str = ""
     """A Flower ServerApp to carry out instead of a run of Hansa's, whose configuration the words then are."""
+    largest_reply: int | None = None
+    """Bytes of a reply to that app; None where they follow from the message."""
     require: str = ""
     """``all`` or ``none``; empty where the cohort decides."""
     heartbeat: float | None = None
@@ -117,7 +119,7 @@ def _flowers(asked: Asked) -> None:
     run_id = flower.new_run_id()
     with _listening(asked, flower.desk(run_id, asked.words)) as server:
         presence, tempo = _presence(asked, server.desk, lambda text: print(text, file=sys.stderr, flush=True))
-        flower.carry_out(asked.app, server, presence, tempo, run_id, asked.words)
+        flower.carry_out(asked.app, server, presence, tempo, run_id, asked.words, asked.largest_reply)
 
 
 def read(words: Sequence[str]) -> Asked:
@@ -151,6 +153,7 @@ def read(words: Sequence[str]) -> Asked:
         log=log,
         words=run if app else [*_task(folder, run), *run],
         app=app,
+        largest_reply=int(number(own, "largest_reply", 1, 2**36)) if "largest_reply" in own else None,
         require=require,
         heartbeat=_seconds(own, "heartbeat", 1, 600),
         patience=_seconds(own, "patience", 0, DAY),

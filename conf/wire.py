@@ -16,9 +16,13 @@ from hansa.conf.compose import own_code
 from hansa.conf.errors import NotTaken, WrongValue
 from hansa.conf.parts import GROUPS, SITE, shipped
 from hansa.conf.schema import RunSettings
+from hansa.fedlink.protocol.limits import LONGEST_HEAD
+from hansa.fedlink.texts import one_line, plain
 
 PLAIN = re.compile(r"[a-z_]+(\.[a-z_]+)*=[^$]*")
 """A setting and its value, without deletions, additions or interpolations, which could read this place's secrets."""
+SHOWN = 200
+"""Characters of a refused word that are shown."""
 KNOWN = frozenset(field.name for field in dataclasses.fields(RunSettings))
 
 
@@ -37,7 +41,7 @@ def words(wire: str, site: str) -> list[str]:
     for word in theirs:
         if is_code(word):
             raise NotTaken(
-                f"the run uses {word}, a file: approve your own copy by {_key(word)}=PATH:CLASS as site setting."
+                f"the run uses {_told(word)}, a file: approve your own copy by {_key(word)}=PATH:CLASS as site setting."
             )
     return own_code([*theirs, *ours])
 
@@ -47,16 +51,23 @@ def sent(wire: str) -> list[str]:
     try:
         words = shlex.split(wire)
     except ValueError as error:
-        raise NotTaken(f"the settings {wire!r} cannot be read ({error}): close every quote.") from None
+        raise NotTaken(f"the settings {_told(wire)} cannot be read ({error}): close every quote.") from None
     for word in words:
-        if not PLAIN.fullmatch(word) or "_target_" in word or _key(word).partition(".")[0] not in KNOWN:
-            raise NotTaken(f"{word!r} came with the run: only plain settings, name=value, may come over the wire.")
-        if (group := _key(word)) in GROUPS and not (is_code(word) or word.partition("=")[2] in choices(group)):
+        key, _, value = word.partition("=")
+        plainly = plain(word, LONGEST_HEAD) and PLAIN.fullmatch(word) and "_target_" not in word
+        if not plainly or key.partition(".")[0] not in KNOWN:
+            raise NotTaken(f"{_told(word)} came with the run: only plain settings, name=value, may come over the wire.")
+        if key in GROUPS and not is_code(word) and value not in choices(key):
             raise NotTaken(
-                f"{word!r} came with the run: {group} is chosen by the name of what ships with Hansa or is installed; "
-                "send other settings one by one."
+                f"{_told(word)} came with the run: {key} is chosen by the name of what ships with Hansa or is "
+                "installed; send other settings one by one."
             )
     return words
+
+
+def _told(word: str) -> str:
+    """Quote what came over the wire, or its beginning."""
+    return repr(one_line(word, SHOWN))
 
 
 def choices(group: str) -> Collection[str]:
@@ -71,7 +82,9 @@ def check_places(wire: str, site: str, own: Collection[str]) -> None:
     """
     for word in sent(wire):
         if found := [name for name in own if sets(word, name) or ("{" in word and name.startswith(f"{_key(word)}."))]:
-            raise NotTaken(f"{word!r} came with the run: {found[0]} is each place's own: set it there as site setting.")
+            raise NotTaken(
+                f"{_told(word)} came with the run: {found[0]} is each place's own: set it there as site setting."
+            )
     for word in shlex.split(site):
         if _key(word) not in SITE | set(own) and not is_code(word):
             raise WrongValue(

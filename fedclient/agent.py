@@ -25,8 +25,9 @@ from hansa.fedlink.dial import Line, diagnose
 from hansa.fedlink.errors import LinkError, NotWanted, ProtocolError, Unreachable
 from hansa.fedlink.protocol import Client, Limits, pause
 from hansa.fedlink.protocol import effects as do
-from hansa.fedlink.protocol.limits import one_line
 from hansa.fedlink.protocol.wire import write_chunk
+from hansa.fedlink.quota import Quota
+from hansa.fedlink.texts import one_line
 
 AGAIN = 3600.0
 """Seconds between two tries to renew a certificate."""
@@ -65,6 +66,7 @@ class Agent:
     """What goes wrong at present, as it was told."""
     _renewing: float = 0.0
     _leaving: bool = False
+    _quota: Quota = field(default_factory=Quota)
 
     def __post_init__(self) -> None:
         self._spool, self._site = Spool(root=self.place.spool), SiteLimits.read(self.place.home)
@@ -88,7 +90,7 @@ class Agent:
                     raise NotWanted(ended.text)
                 lost, why = now if self._welcome else lost, why or await self._diagnosed()
                 if why != told or self._welcome:
-                    self._say(f"not connected: {why} Trying again, at least once a minute, for ever.")
+                    self._told_of("line", f"not connected: {why} Trying again, at least once a minute, for ever.")
                 told = why
                 await asyncio.sleep(now + pause(now - lost, self.chance.random()) - self.clock())
         finally:
@@ -137,17 +139,17 @@ class Agent:
                         self._line.outbox.frame(effect.frame.SerializeToString())
                 case do.Welcomed():
                     self._welcome, self._run, self._fields = True, effect.settings, effect.fields
-                    self._say(f"connected to {self.place.address} ({effect.software}), run {one_line(effect.run)}")
+                    self._told_of("line", f"connected to {self.place.address} ({effect.software}), run {effect.run}")
                     self._sweep(effect.run)
                 case do.Notice():
-                    self._say(effect.text)
+                    self._told_of("line", effect.text)
                 case do.Ended():
                     self._ended = effect
                     if self._line is not None:
                         self._line.outbox.close()
                 case do.Forget() | do.CancelWork():
                     if isinstance(effect, do.CancelWork):
-                        self._say(f"{_what(effect.request_id)} is cancelled: {effect.reason}")
+                        self._told_of("request", f"{_what(effect.request_id)} is cancelled: {effect.reason}")
                     self._drop(effect.request_id)
                 case do.Bundled():
                     pass
@@ -220,7 +222,7 @@ class Agent:
 
     def _give_up(self, request_id: str, error: Exception) -> None:
         """Refuse a request; of an error that may quote data the coordinator learns the type."""
-        self._say(f"{_what(request_id)} failed: {_told(error)}")
+        self._told_of("request", f"{_what(request_id)} failed: {_told(error)}")
         ours = isinstance(error, WorkFailed | ProtocolError)
         text = str(error) if ours else f"the device cannot do it: {reason(error)}"
         refusal = [effect for effect in self._client.refuse(request_id, text) if isinstance(effect, do.Send)]
@@ -232,6 +234,11 @@ class Agent:
         _cancel(self._tasks.pop(request_id, None))
         _cancel(self._uploads.pop(request_id, None))
         self._spool.drop(request_id)
+
+    def _told_of(self, what: str, text: str) -> None:
+        """Tell what a coordinator can cause as often as it likes: few lines of each kind."""
+        if (line := self._quota.line(what, text, self.clock())) is not None:
+            self._say(line)
 
     async def _tick(self) -> None:
         while True:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from hansa.fedclient.outside import inside, outside
-from hansa.fedlink.protocol.limits import one_line
+from hansa.fedlink.texts import one_line
 
 LONGEST = 100
 """Characters of a stage, which may be the name that a coordinator gives to an endpoint."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple, TypeAlias
 
-from hansa.fedlink.protocol.limits import one_line
+from hansa.fedlink.texts import one_line
 
 OWN = "hansa_local_"
 """How the names of modules begin that come from a person's own files."""

@@ -36,7 +36,7 @@ from hansa.fedlink.certificates import (
 )
 from hansa.fedlink.dial import Trust
 from hansa.fedlink.errors import FileError
-from hansa.fedlink.files import VERSION, make_folder, parse, read, replace
+from hansa.fedlink.files import VERSION, demand_readable, make_folder, parse, read, replace
 from hansa.fedlink.invitation import LARGEST, Invitation, TaskFile
 from hansa.fedlink.signing import signing_request
 
@@ -77,8 +77,8 @@ class Place:
         path = home / "place.json"
         fields = parse(read(path, LARGEST), path, KINDS, FileError)
         fields.pop("version")
-        if not all(isinstance(word, str) for word in (*fields["settings"], *fields["task"].values())):
-            raise FileError(f"{path}: settings and task hold texts alone: it was altered; restore it, or join anew.")
+        told = (fields["federation"], fields["address"], *fields["settings"], *fields["task"], *fields["task"].values())
+        demand_readable(told, path, FileError)
         return cls(home=home, **{**fields, "client": checked_name(fields["client"])})
 
     def write(self) -> None:
@@ -157,13 +157,13 @@ class Place:
             key=invitation.key,
         )
         request = pb.EnrolRequest(token=invitation.token, signing_request=_der(self.signing_request()))
-        self.accept(_pem((await trust.call("Enrol", request, now)).chain), invitation.ca)
+        self.accept(await trust.call("Enrol", request, now), invitation.ca)
 
     async def renew(self, now: float) -> None:
         """Get the next certificate, for a fresh key; the identity stays."""
         key, identity = new_key(), load_identity(read(self.home / "identity.key", LARGEST))
         request = pb.RenewRequest(signing_request=_der(signing_request(self.client, key, identity)))
-        chain = _pem((await self.trust().call("Renew", request, now)).chain)
+        chain = await self.trust().call("Renew", request, now)
         _check(chain, self.client, key_pem(key))
         replace(self.home / "next.key", key_pem(key), secret=True)
         replace(self.home / "client.pem", chain)
@@ -209,7 +209,3 @@ def _fingerprint(key: bytes) -> str:
 
 def _der(pem: bytes) -> bytes:
     return x509.load_pem_x509_csr(pem).public_bytes(Encoding.DER)
-
-
-def _pem(ders: Sequence[bytes]) -> bytes:
-    return b"".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in ders)

@@ -22,12 +22,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hansa.fedlink.errors import FileError
-from hansa.fedlink.files import make_folder
+from hansa.fedlink.errors import FileError, LinkError
+from hansa.fedlink.files import checked, make_folder
 from hansa.fedlink.protocol import Answer, Held
+from hansa.fedlink.protocol.limits import check_body, check_id
 
 MOST = 64
 """Requests that are kept; the protocol allows no more."""
+ABOUT: dict[str, tuple[type, ...]] = {"id": (str,), "size": (int,), "sha256": (str,)}
 HASH = 32
 """Bytes of a SHA-256."""
 LEFT = 2**26
@@ -114,13 +116,14 @@ class Spool:
 
     def _held(self, folder: Path) -> Held | None:
         try:
-            about = json.loads((folder / "about.json").read_bytes())
-            request_id, size, sha256 = str(about["id"]), int(about["size"]), bytes.fromhex(about["sha256"])
+            about = checked(json.loads((folder / "about.json").read_bytes()), folder, ABOUT, FileError)
+            request_id, size, sha256 = check_id(about["id"]), about["size"], bytes.fromhex(about["sha256"])
+            check_body(size, sha256, 2**64)
             stored = (folder / "body").stat().st_size
             answer = _answer(folder) if (folder / "reply.head").exists() else None
             if answer is not None and answer.size and _sha256(folder / "reply.body") != answer.sha256:
                 raise ValueError(request_id)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, RecursionError, LinkError):
             shutil.rmtree(folder, ignore_errors=True)
             return None
         return Held(request_id=request_id, size=size, sha256=sha256, stored=stored, answer=answer)

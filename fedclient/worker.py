@@ -40,7 +40,7 @@ from hansa.fedclient.state import DiskStates
 from hansa.fedlink.memory import keep_all
 from hansa.fedlink.messages import Call, Reply
 from hansa.fedlink.packing import FLOWER, Body, pack_reply, read_call
-from hansa.fedlink.protocol.limits import one_line
+from hansa.fedlink.texts import one_line
 
 Order: TypeAlias = Mapping[str, Any]
 """folder, run and fields (the run's words), place and node (the device's words), client, state (a folder), task (the

@@ -24,7 +24,7 @@ from hansa.fedclient.confine import exceeded
 from hansa.fedclient.pace import Pace
 from hansa.fedclient.surroundings import environment
 from hansa.fedlink.files import make_folder
-from hansa.fedlink.protocol.limits import one_line
+from hansa.fedlink.texts import one_line
 
 COMMAND = (sys.executable, "-P", "-m", "hansa.fedclient.worker")
 """-P: no file of the current folder is imported in place of a library's."""

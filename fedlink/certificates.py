@@ -11,13 +11,14 @@ key, which outlives its certificates. Two private extensions bind it, each an OC
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -30,6 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from hansa.fedlink.errors import CertificateError
+from hansa.fedlink.texts import plain
 
 SERVER, CLIENT, INVITATION = "server", "client", "invitation"
 USAGES = {
@@ -43,11 +45,16 @@ ARC = "2.25.288890636977735147994858186970870069977"
 PROOF, IDENTITY = x509.ObjectIdentifier(f"{ARC}.1"), x509.ObjectIdentifier(f"{ARC}.2")
 LONGEST = 128
 """Characters of a name."""
+SERIAL = re.compile(r"[0-9a-f]{1,64}")
+"""A certificate's serial number, as files have it."""
+LAST = 253_402_300_799.0
+"""The last second of the year 9999, after which there are no dates."""
 MOST = 2**14
 """Bytes of a certificate or signing request."""
 BROKEN = (
     ValueError,
     TypeError,
+    InternalError,
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
     x509.ExtensionNotFound,
@@ -65,7 +72,7 @@ def checked_name(name: str) -> str:
     """
     if not 1 <= len(name) <= LONGEST:
         raise CertificateError(f"a name has 1 to {LONGEST} characters, not {len(name)}: choose another name.")
-    if not name.isprintable() or name != name.strip():
+    if not plain(name, 4 * LONGEST) or name != name.strip():
         raise CertificateError(
             f"the name {name!a} has invisible characters, or spaces at its ends: choose a name that one can read."
         )

@@ -11,16 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from cryptography.hazmat.primitives.serialization import Encoding
+from google.protobuf.message import DecodeError
+
 from hansa.fedlink import link_pb2 as pb
-from hansa.fedlink.certificates import day, read_peer
+from hansa.fedlink.certificates import day, load_certificate, read_peer
 from hansa.fedlink.door import NAME
-from hansa.fedlink.errors import EnrolmentRefused, Unreachable
+from hansa.fedlink.errors import CertificateError, EnrolmentRefused, Unreachable
 from hansa.fedlink.grpc13 import grpc
 from hansa.fedlink.invitation import split_address
 from hansa.fedlink.outbox import Outbox
 from hansa.fedlink.protocol import LARGEST_FRAME
 from hansa.fedlink.protocol.clocks import spoken
-from hansa.fedlink.protocol.limits import one_line
+from hansa.fedlink.texts import one_line
 
 METHODS = "/hansa.link.v1.Link/"
 PATIENCE = 20.0
@@ -36,6 +39,8 @@ LAST = 1.0
 """Seconds for what is on its way when a stream ends."""
 PROXIES = ("no_grpc_proxy", "no_proxy", "grpc_proxy", "https_proxy", "http_proxy")
 BROKE = "the line broke before the coordinator's welcome."
+LONGEST_CHAIN = 8
+"""Certificates from a device's to the root."""
 OPTIONS = (
     ("grpc.max_receive_message_length", LARGEST_FRAME),
     ("grpc.experimental.tcp_max_read_buffer_size", 2**16),
@@ -66,8 +71,11 @@ class Trust:
         credentials = grpc.ssl_channel_credentials(self.ca, self.key, self.chain)
         return grpc.aio.secure_channel(self.address, credentials, OPTIONS)
 
-    async def call(self, method: str, request: Any, now: float) -> pb.EnrolReply:
-        """Ask for a certificate: Enrol or Renew. Raises EnrolmentRefused with the reason, or Unreachable: try again."""
+    async def call(self, method: str, request: Any, now: float) -> bytes:
+        """Ask for a certificate: Enrol or Renew; return its chain in PEM.
+
+        Raises EnrolmentRefused with the reason, Unreachable: try again, or CertificateError where the reply is none.
+        """
         async with self.channel() as channel:
             try:
                 raw = await channel.unary_unary(METHODS + method)(request.SerializeToString(), timeout=PATIENCE)
@@ -75,8 +83,7 @@ class Trust:
                 if error.code() in REFUSALS:
                     raise EnrolmentRefused(one_line(error.details() or str(error.code()))) from None
                 raise Unreachable(await asyncio.to_thread(diagnose, self, now)) from None
-        reply: pb.EnrolReply = pb.EnrolReply.FromString(raw)
-        return reply
+        return granted(raw)
 
 
 @dataclass(eq=False)
@@ -93,8 +100,9 @@ class Line:
             said = ((NAME, quote(self.trust.client, safe="")),) if self.trust.ca is None else ()
             stream = channel.stream_stream(METHODS + "Session")(metadata=said)
             reader, writer = asyncio.create_task(self._read(stream)), asyncio.create_task(self._write(stream))
+            closing = asyncio.create_task(self.outbox.over())  # the other side may neither read nor write
             try:
-                await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({reader, writer, closing}, return_when=asyncio.FIRST_COMPLETED)
                 if self.outbox.closed:
                     await asyncio.wait({writer}, timeout=LAST)
                 if writer.done() and not reader.done() and _broke(writer):
@@ -102,7 +110,7 @@ class Line:
                 for error in filter(None, (_broke(reader), _broke(writer))):
                     raise error
             finally:
-                for task in (reader, writer):
+                for task in (reader, writer, closing):
                     task.cancel()
                 stream.cancel()
                 self.outbox.close()
@@ -132,6 +140,17 @@ def _broke(task: asyncio.Task[None]) -> Exception | None:
     if isinstance(error, asyncio.InvalidStateError | grpc.aio.UsageError):  # something was to be written to it
         return Unreachable("the line broke (the stream was over).")
     return error if isinstance(error, Exception) else None
+
+
+def granted(raw: bytes) -> bytes:
+    """Return the chain of an EnrolReply in PEM; raises CertificateError."""
+    try:
+        chain = pb.EnrolReply.FromString(raw).chain
+    except DecodeError:
+        raise CertificateError("the coordinator's reply is none: install the same hansa on both sides.") from None
+    if not 1 <= len(chain) <= LONGEST_CHAIN:
+        raise CertificateError(f"the coordinator sent {len(chain)} certificates: install the same hansa on both sides.")
+    return b"".join(load_certificate(der).public_bytes(Encoding.PEM) for der in chain)
 
 
 def diagnose(trust: Trust, now: float) -> str:

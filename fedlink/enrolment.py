@@ -33,7 +33,7 @@ class Registrar:
 
         The same device may ask again with the same token, because the reply may have been lost, and gets the same.
         """
-        self._check_peer(peer, INVITATION, now)
+        self.check_peer(peer, INVITATION, now)
         asked = read_request(request)
         if asked.name != peer.name:
             raise EnrolmentRefused(f"the request is for {asked.name!r} and the invitation for {peer.name!r}: use one.")
@@ -54,7 +54,7 @@ class Registrar:
 
     def renew(self, peer: Peer, request: bytes, now: float) -> bytes:
         """Give a client that is connected a fresh certificate, for a fresh key and the identity that it has."""
-        self._check_peer(peer, CLIENT, now)
+        self.check_peer(peer, CLIENT, now)
         asked = read_request(request)
         with self.book.writing() as entries:
             entry = entries.get(peer.name, Entry())
@@ -90,7 +90,8 @@ class Registrar:
             revoke(self.revocations.path, entry.all_serials(), name, now)
             entries[name] = dataclasses.replace(entry, revoked=now)
 
-    def _check_peer(self, peer: Peer, role: str, now: float) -> None:
+    def check_peer(self, peer: Peer, role: str, now: float) -> None:
+        """Refuse whoever may not ask for this at all, whatever the request."""
         if peer.role != role:
             raise EnrolmentRefused(
                 f"this needs the certificate of {_ROLES[role]}, and the peer has {_ROLES[peer.role]}."

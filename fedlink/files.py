@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hansa.fedlink.errors import FileError
+from hansa.fedlink.texts import one_line, plain
 
 SECRET, PUBLIC = 0o600, 0o644
 LARGEST = 2**53
 """The largest number in a file."""
+PIECE = 2**20
+"""Bytes that are read at once: memory for as much as is allowed would be asked for whatever is there."""
+LONGEST = 2**12
+"""Bytes of a text in a file that is one line."""
 VERSION = 1
 """The version that every file of Hansa's in JSON says it is of."""
 
@@ -42,7 +48,7 @@ def read(path: Path, most: int, kind: type[FileError] = FileError) -> bytes:
     """Read a file of at most so many bytes; raises the kind of FileError."""
     try:
         with path.open("rb") as file:
-            content = file.read(most + 1)
+            content = b"".join(itertools.islice(iter(lambda: file.read(PIECE), b""), most // PIECE + 1))
     except OSError as error:
         raise kind(f"cannot read {path}: {error.strerror}: name another file, or mend this one.") from None
     if len(content) > most:
@@ -85,7 +91,8 @@ def parse(
         raise kind(f"{where} is no JSON text: it was cut or altered; restore it, or ask for a new one.") from None
     version = value.get("version") if isinstance(value, dict) else None
     if isinstance(version, int) and version != VERSION:
-        raise kind(f"{where} is of version {version}, this Hansa reads {VERSION}: install the hansa that wrote it.")
+        told = f"{where} is of version {str(version)[:20]}, this Hansa reads {VERSION}"
+        raise kind(f"{told}: install the hansa that wrote it.")
     return checked(value, where, kinds, kind)
 
 
@@ -101,8 +108,16 @@ def checked(
     for name, types in kinds.items():
         if type(value[name]) not in types or not _sound(value[name]):
             names = " or ".join("null" if t is type(None) else t.__name__ for t in types)
-            raise kind(f"{where}: {name} must be {names}: it was altered; restore it, or ask for a new one.")
+            raise kind(
+                f"{where}: {one_line(name, 40)} must be {names}: it was altered; restore it, or ask for a new one."
+            )
     return value
+
+
+def demand_readable(texts: Iterable[object], where: object, kind: type[FileError]) -> None:
+    """Raise the kind of FileError where any of these is no text, or none that a person can be shown."""
+    if not all(isinstance(text, str) and plain(text, LONGEST) for text in texts):
+        raise kind(f"{where} has a text that cannot be read: it was altered; restore it, or ask for a new one.")
 
 
 def _sound(value: object) -> bool:

@@ -22,13 +22,16 @@ from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from hansa.fedlink.errors import MalformedMessage
-from hansa.fedlink.messages import Call, Failure, Reply, Tag, shown
+from hansa.fedlink.messages import Call, Failure, Reply, Tag, checked, shown
+from hansa.fedlink.texts import one_line, plain
 from hansa.strategies.types import Array, Tree
 
 RAW = "hansa.raw"
 """The serialisation of an array: its entries, little-endian, in C order; nothing that could be executed."""
 TYPES = ("float32", "uint16", "uint32", "int64")
 VERSION = 1
+SHOWN = 80
+"""Characters of a wrong value that are shown."""
 Parsed = TypeVar("Parsed")
 
 
@@ -58,7 +61,7 @@ def _call_message(call: Call, node: int, seconds: float | None, shared: dict[int
 def read_call(message: Message) -> Call:
     """Unwrap a call; raises MalformedMessage."""
     head, content = _read_head(message), message.content
-    return Call(
+    call = Call(
         endpoint=message.metadata.message_type,
         run=_get(head, "run", str),
         round=_get(head, "round", int),
@@ -69,6 +72,7 @@ def read_call(message: Message) -> Call:
         fitted=_single(content, "fitted"),
         fields=_words(head, "fields") if "fields" in head else (),
     )
+    return checked(call)
 
 
 def reply_message(reply: Reply, to: Message) -> Message:
@@ -97,7 +101,7 @@ def read_reply(message: Message) -> Reply:
     failure = None
     if "stage" in head:
         failure = Failure(stage=_get(head, "stage", str), kind=_get(head, "kind", str), text=_get(head, "text", str))
-    return Reply(
+    reply = Reply(
         client=_get(head, "client", str),
         endpoint=message.metadata.message_type,
         run=_get(head, "run", str),
@@ -109,6 +113,7 @@ def read_reply(message: Message) -> Reply:
         failure=failure,
         differs=shown(_words(head, "differs")) if "differs" in head else None,
     )
+    return checked(reply)
 
 
 def stamp(message: Message, message_id: str) -> Message:
@@ -137,8 +142,8 @@ def record_bytes(name: str, record: ArrayRecord | MetricRecord | ConfigRecord) -
 
 
 def from_bytes(raw: bytes) -> Message:
-    """Read what ``to_bytes`` wrote, or the parts of it; raises MalformedMessage."""
-    return _parsed(lambda: message_from_proto(ProtoMessage.FromString(raw)), "message")
+    """Read what ``to_bytes`` wrote, or the parts of it; raises MalformedMessage. An error's reason becomes one line."""
+    return _parsed(lambda: message_from_proto(_plain(ProtoMessage.FromString(raw))), "message")
 
 
 def state_bytes(state: RecordDict) -> bytes:
@@ -155,8 +160,19 @@ def read_state(raw: bytes) -> RecordDict:
 def _parsed(parse: Callable[[], Parsed], what: str) -> Parsed:
     try:
         return parse()
-    except Exception as error:  # noqa: BLE001 - Flower's readers raise what the forged bytes lead them to
-        raise MalformedMessage(f"the bytes are no {what} of Flower's ({_line(str(error))}).") from None
+    except Exception as error:  # noqa: BLE001 - Flower's reader checks little, so that anything may come out of it
+        told = one_line(str(error), SHOWN)
+        raise MalformedMessage(f"the bytes are no {what} of Flower's ({type(error).__name__}: {told}).") from None
+
+
+def _plain(proto: ProtoMessage) -> ProtoMessage:
+    """Make what a person is shown of a message harmless; its records are the app's. Raises ValueError."""
+    said = proto.metadata
+    if not all(map(plain, (said.message_id, said.reply_to_message_id, said.group_id, said.message_type))):
+        raise ValueError("an id cannot be read")
+    if proto.HasField("error"):
+        proto.error.reason = one_line(proto.error.reason)
+    return proto
 
 
 def error_reply(to: Message, text: str) -> Message:
@@ -195,7 +211,7 @@ def _head(fields: dict[str, Any]) -> ConfigRecord:
 
 def _read_head(message: Message) -> ConfigRecord:
     if message.has_error():
-        reason = _line(message.error.reason or "no reason given", 500)
+        reason = one_line(message.error.reason or "no reason given")
         raise MalformedMessage(f"Flower's error {message.error.code}: {reason}")
     head = message.content.config_records.get("hansa")
     if head is None or head.get("version") != VERSION:
@@ -208,7 +224,7 @@ def _read_head(message: Message) -> ConfigRecord:
 def _get(head: ConfigRecord, field: str, kind: type) -> Any:
     value = head.get(field)
     if type(value) is not kind:
-        told = _line(repr(value))
+        told = one_line(repr(value), SHOWN)
         raise MalformedMessage(f"the message's {field} is {told}, not a {kind.__name__}: install the same hansa.")
     return value
 
@@ -219,15 +235,10 @@ def _counted(head: ConfigRecord) -> Tag | None:
         return None
     if len(counted) != 2 or any(type(part) is not int for part in counted):
         raise MalformedMessage(
-            f"the message's counted is {_line(repr(counted))}, not a round and a request: install the same hansa."
+            f"the message's counted is {one_line(repr(counted), SHOWN)}, not a round and a request: install the same "
+            "hansa on both sides."
         )
     return counted[0], counted[1]
-
-
-def _line(text: str, most: int = 80) -> str:
-    """Cut what others wrote to a piece of one line."""
-    line = " ".join(text[: 4 * most].split())
-    return line if len(line) <= most else f"{line[:most]}..."
 
 
 def _words(head: ConfigRecord, field: str) -> tuple[str, ...]:
@@ -270,15 +281,15 @@ def _single(content: RecordDict, name: str) -> Array | None:
 def _unpack(name: str, array: FlowerArray) -> Array:
     """View the bytes as an array; nothing is copied and nothing but numbers can come out."""
     if array.stype != RAW or array.dtype not in TYPES:
-        told = _line(f"{array.stype}/{array.dtype}")
-        raise MalformedMessage(f"array {_line(name)!r} is {told}: Hansa sends {RAW} of {', '.join(TYPES)}.")
+        told = one_line(f"{array.stype}/{array.dtype}", SHOWN)
+        raise MalformedMessage(f"array {one_line(name, SHOWN)!r} is {told}: Hansa sends {RAW} of {', '.join(TYPES)}.")
     dtype = np.dtype(array.dtype).newbyteorder("<")
     try:
         if any(side < 0 for side in array.shape):
             raise ValueError
         return np.frombuffer(array.data, dtype).reshape(array.shape)
     except (ValueError, OverflowError):
-        told = _line(str(array.shape))
+        told = one_line(str(array.shape), SHOWN)
         raise MalformedMessage(
-            f"array {_line(name)!r} of shape {told} has {len(array.data)} bytes: it was cut or forged."
+            f"array {one_line(name, SHOWN)!r} of shape {told} has {len(array.data)} bytes: it was cut or forged."
         ) from None

@@ -25,7 +25,7 @@ from hansa.fedlink.certificates import (
     read_peer,
 )
 from hansa.fedlink.errors import CertificateError, FileError, InvitationError
-from hansa.fedlink.files import VERSION, checked, parse, read
+from hansa.fedlink.files import VERSION, checked, demand_readable, parse, read
 from hansa.fedlink.plain import demand_plain, is_plain
 
 LARGEST = 2**20
@@ -199,6 +199,7 @@ def read_task(fields: object, where: str, kind: type[FileError] = InvitationErro
         raise kind(f"{where} names no Python file and class: it was altered; restore it, or ask for a new one.")
     if len(task.text.encode()) > LARGEST_TASK or task.sha256 != fields["sha256"]:
         raise kind(f"{where}: the file's text is not that of its SHA-256: it was altered; ask for a new one.")
+    demand_readable((task.file, task.class_name), where, kind)
     demand_plain(task.text, f"{where}, {task.file}", kind)
     return task
 
@@ -211,7 +212,9 @@ def request_file(name: str, request: bytes, federation: str | None) -> bytes:
 
 def read_request_file(path: Path) -> tuple[str, bytes, str | None]:
     """Return name, signing request and federation of such a file; raises FileError."""
-    fields = parse(read(path, 2**16), f"the request {path}", REQUEST_KINDS, FileError)
+    where = f"the request {path}"
+    fields = parse(read(path, 2**16), where, REQUEST_KINDS, FileError)
+    demand_readable((fields["name"], fields["federation"] or ""), where, FileError)
     return fields["name"], fields["request"].encode(), fields["federation"]
 
 

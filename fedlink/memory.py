@@ -27,6 +27,12 @@ def keep_all() -> None:
     _set({M_TRIM_THRESHOLD: 2**31 - 1, M_MMAP_MAX: 0})
 
 
+def give_back() -> None:
+    """Give back what this process once had and needs no more."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(CHUNKS)
+
+
 def _set(options: dict[int, int]) -> None:
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         for option, value in options.items():

@@ -7,9 +7,11 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
-from hansa.fedlink.protocol.limits import one_line
+from hansa.fedlink.errors import MalformedMessage
+from hansa.fedlink.protocol.limits import fits
+from hansa.fedlink.texts import LONGEST_TEXT, one_line, plain
 from hansa.strategies.types import Array, Row, Tree
 
 Tag: TypeAlias = tuple[int, int]
@@ -25,6 +27,8 @@ Settings: TypeAlias = Mapping[str, str]
 MOST_DIFFERS = 20
 """Names of fields that a client tells where its configuration differs."""
 LONGEST_NAME = 100
+LARGEST = 2**63 - 1
+"""Of a round's and a request's number."""
 
 
 def fingerprints(settings: Settings) -> tuple[str, ...]:
@@ -104,11 +108,15 @@ class Calls(Mapping[str, Call]):
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a client could not answer: where in its work, the error's type and message."""
+    """Why a client could not answer: where in its work, the error's type and message; each is one short line."""
 
     stage: str
     kind: str
     text: str
+
+    def __post_init__(self) -> None:
+        for name, longest in (("stage", LONGEST_NAME), ("kind", LONGEST_NAME), ("text", LONGEST_TEXT)):
+            object.__setattr__(self, name, one_line(getattr(self, name), longest))
 
     def __str__(self) -> str:
         return f"{self.stage}: {self.kind}: {self.text}"
@@ -159,3 +167,19 @@ class Reply:
     @property
     def tag(self) -> Tag:
         return self.round, self.request
+
+
+Said = TypeVar("Said", bound=Call | Reply)
+
+
+def checked(said: Said) -> Said:
+    """Return what a peer said; raises MalformedMessage where a name of it cannot be read, or a number is no count."""
+    more = (*said.payload,) if isinstance(said, Call) else (said.client,)
+    numbers = (*said.tag, *((said.counted or ()) if isinstance(said, Call) else ()))
+    if not all(map(plain, (said.endpoint, said.run, said.digest, *more))):
+        raise MalformedMessage("the message has a name that is too long or cannot be read: choose plain names.")
+    if not all(0 <= number <= LARGEST for number in numbers):
+        raise MalformedMessage("the message's round or request is no count: install the same hansa on both sides.")
+    if isinstance(said, Call) and not fits(said.fields):
+        raise MalformedMessage("the message's fields are too many or cannot be read: install the same hansa.")
+    return said

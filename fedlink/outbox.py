@@ -15,42 +15,46 @@ class Outbox:
     def __init__(self) -> None:
         self._frames: deque[bytes] = deque()
         self._chunk: bytes | None = None
-        self._closed = False
+        self._closed = asyncio.Event()
         self._changed = asyncio.Event()
         self._taken = asyncio.Event()
 
     @property
     def closed(self) -> bool:
-        return self._closed
+        return self._closed.is_set()
+
+    async def over(self) -> None:
+        """Wait until it is closed."""
+        await self._closed.wait()
 
     def frame(self, raw: bytes) -> None:
         """Add a frame; who does not read for so long that MOST are waiting is given up."""
         if len(self._frames) >= MOST:
             self._frames.clear()
             self.close()
-        if not self._closed:
+        if not self.closed:
             self._frames.append(raw)
             self._changed.set()
 
     async def chunk(self, raw: bytes) -> bool:
         """Add a chunk once the one before is taken; False where the stream was closed instead."""
-        while self._chunk is not None and not self._closed:
+        while self._chunk is not None and not self.closed:
             self._taken.clear()
             await self._taken.wait()
-        if not self._closed:
+        if not self.closed:
             self._chunk = raw
             self._changed.set()
-        return not self._closed
+        return not self.closed
 
     async def room(self) -> None:
         """Wait until only few frames are left."""
-        while len(self._frames) > FEW and not self._closed:
+        while len(self._frames) > FEW and not self.closed:
             self._taken.clear()
             await self._taken.wait()
 
     async def next(self) -> bytes | None:
         """Wait for what is to be written next; None once the outbox is closed and its frames are out."""
-        while not self._frames and self._chunk is None and not self._closed:
+        while not self._frames and self._chunk is None and not self.closed:
             self._changed.clear()
             await self._changed.wait()
         if self._frames:
@@ -62,6 +66,7 @@ class Outbox:
 
     def close(self) -> None:
         """Let the frames that wait go out, and nothing else."""
-        self._closed, self._chunk = True, None
+        self._chunk = None
+        self._closed.set()
         self._changed.set()
         self._taken.set()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hansa.fedlink.errors import MalformedMessage
-from hansa.fedlink.messages import Call, Failure, Reply, shown
+from hansa.fedlink.messages import Call, Failure, Reply, checked, shown
 from hansa.strategies.types import Array, Row
 
 VERSION = 1
@@ -23,6 +23,9 @@ FLOWER = json.dumps({"version": VERSION, "flower": True}).encode()
 """The head of a body that is a message of Flower's."""
 TYPES = ("float32", "uint16", "uint32", "int64")
 MOST_ARRAYS = 1000
+MOST_AXES = 32
+MOST_ENTRIES = 2**48
+"""Of an array, were its empty axes 1 long: numpy multiplies the others even where there is nothing."""
 Fields = Mapping[str, Any]
 
 CALL: Mapping[str, tuple[type, ...]] = {
@@ -91,16 +94,19 @@ def read_call(head: bytes, body: bytes | memoryview) -> Call:
     fields = _read(head, CALL)
     kinds = [*fields["payload"], *([] if fields["fitted"] is None else [fields["fitted"]])]
     arrays = _cut(kinds, body)
-    return Call(
+    call = Call(
         endpoint=fields["endpoint"],
         run=fields["run"],
         round=fields["round"],
         request=fields["request"],
         digest=fields["digest"],
         counted=None if fields["counted"] is None else _tag(fields["counted"]),
-        payload={str(kind[0]): array for kind, array in zip(fields["payload"], arrays, strict=False)},
+        payload={kind[0]: array for kind, array in zip(fields["payload"], arrays, strict=False)},
         fitted=None if fields["fitted"] is None else arrays[-1],
     )
+    if len(call.payload) != len(fields["payload"]):
+        raise _odd("list of arrays")
+    return checked(call)
 
 
 def pack_reply(reply: Reply) -> tuple[bytes, Body]:
@@ -135,8 +141,8 @@ def read_reply(head: bytes, size: int, row: Callable[[np.dtype[Any], int], Row])
         raise _odd("differs")
     dtype, shape = (np.dtype(np.float32), (0,)) if kind is None else _typed(kind)
     if math.prod(shape) * dtype.itemsize != size or len(shape) != 1:
-        raise MalformedMessage(f"a row of {shape} {dtype} has {size} bytes: it was cut or forged.")
-    return Reply(
+        raise MalformedMessage(f"the body has {size} bytes, not those of the row in its head: it was cut or forged.")
+    reply = Reply(
         client=fields["client"],
         endpoint=fields["endpoint"],
         run=fields["run"],
@@ -148,6 +154,7 @@ def read_reply(head: bytes, size: int, row: Callable[[np.dtype[Any], int], Row])
         differs=None if differs is None else shown(differs),
         row=None if kind is None else row(dtype, shape[0]),
     )
+    return checked(reply)
 
 
 def _write(fields: Fields) -> bytes:
@@ -164,7 +171,7 @@ def _read(head: bytes, kinds: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
             "the message is not Hansa's, or of another version: install the same hansa on both sides."
         )
     for name, types in kinds.items():
-        if type(fields.get(name)) not in types:
+        if name not in fields or type(fields[name]) not in types:
             raise _odd(name)
     return fields
 
@@ -193,9 +200,10 @@ def _kind(name: str, array: Array) -> list[Any]:
 
 def _typed(kind: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
     right = isinstance(kind, list) and len(kind) == 3 and isinstance(kind[0], str) and kind[1] in TYPES
-    if not right or not isinstance(kind[2], list) or any(type(n) is not int or not 0 <= n < 2**48 for n in kind[2]):
+    shape = kind[2] if right else None
+    if not isinstance(shape, list) or len(shape) > MOST_AXES or any(type(n) is not int or not n >= 0 for n in shape):
         raise _odd("list of arrays")
-    return np.dtype(kind[1]).newbyteorder("<"), tuple(kind[2])
+    return np.dtype(kind[1]).newbyteorder("<"), tuple(shape)
 
 
 def _cut(kinds: list[Any], body: bytes | memoryview) -> list[Array]:
@@ -205,7 +213,7 @@ def _cut(kinds: list[Any], body: bytes | memoryview) -> list[Array]:
     arrays, start = [], 0
     for dtype, shape in map(_typed, kinds):
         size = math.prod(shape) * dtype.itemsize
-        if start + size > len(body):
+        if start + size > len(body) or math.prod(filter(None, shape)) > MOST_ENTRIES:
             break
         arrays.append(np.frombuffer(body, dtype, math.prod(shape), start).reshape(shape))
         start += size

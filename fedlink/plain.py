@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from hansa.fedlink.texts import shows
+
 COOKIE = re.compile(r"[ \t]*#.*?coding[:=][ \t]*([-\w.]+)", re.ASCII)
 """How a file says in which encoding it is (PEP 263)."""
 UTF_8 = ("utf-8", "utf8")
-BLANK = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
-"""What is seen as nothing, although Unicode counts it among letters and signs."""
 REMEDIES = {"\r": "save it with Unix line ends", "\ufeff": "save it as UTF-8 without a byte order mark"}
 
 
@@ -37,7 +35,7 @@ def is_plain(line: str) -> bool:
     >>> is_plain("a\\tü"), is_plain("a\\u200bb"), is_plain("a\\x85b"), is_plain("\\u3164")
     (True, False, False, False)
     """
-    return line.replace("\t", " ").isprintable() and not BLANK.search(line)
+    return all(map(shows, line.replace("\t", " ")))
 
 
 def _decoded(content: bytes, where: str, kind: type[Exception]) -> str:

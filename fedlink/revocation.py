@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hansa.fedlink.certificates import day
+from hansa.fedlink.certificates import SERIAL, day
 from hansa.fedlink.errors import RevocationError
 from hansa.fedlink.files import checked, locked, read, replace
 
@@ -64,7 +64,10 @@ def _read(path: Path) -> set[int]:
 
 def _serial(line: bytes, where: str) -> int:
     try:
-        return int(checked(json.loads(line), where, KINDS, RevocationError)["serial"], 16)
+        serial = checked(json.loads(line), where, KINDS, RevocationError)["serial"]
+        if SERIAL.fullmatch(serial.lower()):
+            return int(serial, 16)
+        raise ValueError(serial)
     except (ValueError, RecursionError):
         raise RevocationError(
             f"{where} is no line of a revocation list: mend it; until then nobody is let in."

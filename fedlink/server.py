@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
 
+from hansa.fedlink.calls import SERVICE, Calls, Signing
 from hansa.fedlink.door import Door
 from hansa.fedlink.errors import PortTaken
 from hansa.fedlink.folder import ServerFolder
 from hansa.fedlink.grpc13 import grpc
-from hansa.fedlink.health import serve_health
+from hansa.fedlink.guard import Guard, most_lines
 from hansa.fedlink.protocol import LARGEST_FRAME, Desk, Work
 from hansa.fedlink.protocol.effects import Notice, ServerEffect
-from hansa.fedlink.service import SERVICE, Arrived, Content, Service, Told
+from hansa.fedlink.service import Arrived, Content, Service, Told
 
 Result = TypeVar("Result")
 GRACE = 5.0
@@ -27,10 +28,11 @@ GRACE = 5.0
 OPTIONS = (
     ("grpc.max_receive_message_length", LARGEST_FRAME),
     ("grpc.experimental.tcp_max_read_buffer_size", 2**16),
-    ("grpc.max_metadata_size", 2**14),
-    ("grpc.max_concurrent_streams", 8),
+    ("grpc.max_metadata_size", 2**13),
+    ("grpc.absolute_max_metadata_size", 2**13),
+    ("grpc.max_concurrent_streams", 4),
     ("grpc.so_reuseport", 0),
-    ("grpc.server_handshake_timeout_ms", 20_000),
+    ("grpc.server_handshake_timeout_ms", 5_000),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -54,15 +56,22 @@ class Server:
     events: queue.SimpleQueue[Told] = field(default_factory=queue.SimpleQueue)
     port: int = 0
     _service: Service = field(init=False)
+    _signing: Signing = field(init=False)
+    _guard: Guard = field(init=False)
     _loop: asyncio.AbstractEventLoop = field(init=False)
 
     def __post_init__(self) -> None:
-        folder = self.folder
+        folder, self._guard = self.folder, Guard(self.clock)
+        self._signing = Signing(
+            registrar=None if folder is None else folder.registrar(folder.issuer()),
+            roots=b"" if folder is None else folder.credentials()[2],
+            guard=self._guard,
+            wall=self.wall,
+        )
         self._service = Service(
             desk=self.desk,
             door=Door(revocations=None if folder is None else folder.revocations()),
-            registrar=None if folder is None else folder.registrar(folder.issuer()),
-            roots=b"" if folder is None else folder.credentials()[2],
+            guard=self._guard,
             spool=self.spool,
             tell=self.events.put,
             clock=self.clock,
@@ -127,23 +136,28 @@ class Server:
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
             self._ready.put(error)
             return
-        tending = asyncio.create_task(self._service.tend())
-        tending.add_done_callback(lambda _: self._over.set())  # nobody is served whom nobody looks after
+        self._guard.start(self.port)
+        tending = [asyncio.create_task(tend) for tend in (self._service.tend(), self._guard.watch())]
+        for one in tending:
+            one.add_done_callback(lambda _: self._over.set())  # nobody is served whom nobody looks after
         self._ready.put(None)
         await self._over.wait()
-        tending.cancel()
+        for one in tending:
+            one.cancel()
+        self._guard.stop()
         self._service.carry_out(self.desk.shutdown("the coordinator stops."))
         await server.stop(GRACE)
 
     async def _listening(self) -> grpc.aio.Server:
-        server = grpc.aio.server(options=OPTIONS)
-        server.add_generic_rpc_handlers((self._service.handlers(),))
-        await serve_health(server, SERVICE)
+        options = (*OPTIONS, ("grpc.max_allowed_incoming_connections", most_lines()))
+        server = grpc.aio.server(options=options)
+        calls = {f"/{SERVICE}/Session": self._service.session, **self._signing.calls()}
+        server.add_generic_rpc_handlers((Calls(self._guard, calls),))
         try:
             if self.folder is None:
                 self.port = server.add_insecure_port(self.address)
             else:
-                self.port = server.add_secure_port(self.address, _credentials(self.folder))
+                self.port = server.add_secure_port(self.address, _credentials(self.folder, self._guard.knock))
         except RuntimeError:
             raise PortTaken(
                 f"cannot listen at {self.address}: another program has the port, or the address is not this machine's: "
@@ -153,13 +167,14 @@ class Server:
         return server
 
 
-def _credentials(folder: ServerFolder) -> grpc.ServerCredentials:
+def _credentials(folder: ServerFolder, knock: Callable[[], None]) -> grpc.ServerCredentials:
     """Return credentials of mutual TLS, which follow the folder's files where these are renewed."""
     seen, one = [folder.changed()], threading.Lock()
 
     def renewed() -> grpc.ServerCertificateConfiguration | None:
         """Called for each connection, by threads of gRPC; None stands for no change, and is by far the usual answer:
         gRPC has been seen to crash where every connection of many brings new credentials."""
+        knock()
         if (now := folder.changed()) == seen[0]:
             return None
         with one:

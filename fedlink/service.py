@@ -6,35 +6,46 @@ Everything here runs in one event loop, and nothing waits but on streams and on 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeAlias
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-from google.protobuf.message import DecodeError
-
 from hansa.fedlink import link_pb2 as pb
 from hansa.fedlink.certificates import Peer
-from hansa.fedlink.door import Door, TurnedAway, certified
-from hansa.fedlink.enrolment import Registrar
-from hansa.fedlink.errors import CertificateError, EnrolmentRefused, LinkError, MalformedFrame
+from hansa.fedlink.connections import Bucket, Rate
+from hansa.fedlink.door import Door, TurnedAway
+from hansa.fedlink.errors import MalformedFrame
 from hansa.fedlink.gate import Gate
 from hansa.fedlink.grpc13 import grpc
+from hansa.fedlink.guard import Guard
 from hansa.fedlink.incoming import Incoming
 from hansa.fedlink.outbox import Outbox
 from hansa.fedlink.protocol import Desk, Session
 from hansa.fedlink.protocol import effects as do
+from hansa.fedlink.protocol.limits import check_id
 from hansa.fedlink.protocol.wire import write_chunk
+from hansa.fedlink.texts import one_line
 
-SERVICE = "hansa.link.v1.Link"
 GOODBYE = 5.0
 """Seconds that a stream has to take its last frames."""
-MOST = 2**17
-"""Bytes of a request to sign."""
+FRAMES, EACH, FREE = Rate(burst=500, every=20), 16, 2**16
+"""Frames that a client may send at once and every second, those that each request adds, and the bytes of a chunk from
+which on it is none of them: who sends more is read more slowly."""
+READ = 32
+"""Bytes sent to a client for which one comes back that only says so."""
 Key: TypeAlias = tuple[int, str]
 """A session's number and a request's id."""
+
+
+@dataclass(eq=False)
+class Stream:
+    """What is to be written to a stream, how fast it is read, and the line that it is on."""
+
+    address: str
+    pace: Bucket
+    outbox: Outbox = field(default_factory=Outbox)
 
 
 class Content(Protocol):
@@ -73,13 +84,12 @@ class Service:
     """Carries out what the desk says. ``tell`` is called with all that the application has to know, and must not wait.
 
     ``clock`` is monotonic, ``wall`` gives seconds since 1970. ``spool`` is a folder on the coordinator's disk, where
-    answers lie in files without a name while they arrive; ``roots`` is what devices trust, in PEM.
+    answers lie in files without a name while they arrive.
     """
 
     desk: Desk
     door: Door
-    registrar: Registrar | None
-    roots: bytes
+    guard: Guard
     spool: Path
     tell: Callable[[Told], None]
     clock: Callable[[], float]
@@ -88,7 +98,7 @@ class Service:
     patience: float = 5.0
     pace: float = 2.0**20
     bodies: dict[str, Content] = field(default_factory=dict)
-    _outboxes: dict[int, Outbox] = field(default_factory=dict)
+    _streams: dict[int, Stream] = field(default_factory=dict)
     _peers: dict[str, Peer] = field(default_factory=dict)
     _incoming: dict[str, Incoming] = field(default_factory=dict)
     _moving: dict[Key, asyncio.Task[None]] = field(default_factory=dict)
@@ -97,54 +107,38 @@ class Service:
     def __post_init__(self) -> None:
         self._down, self._up = (Gate(self.at_once, self.patience, self.pace) for _ in range(2))
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """Return the service's methods, which take and give bytes."""
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                "Session": grpc.stream_stream_rpc_method_handler(self.session),
-                "Enrol": grpc.unary_unary_rpc_method_handler(self.enrol),
-                "Renew": grpc.unary_unary_rpc_method_handler(self.renew),
-            },
-        )
-
-    async def session(self, _: object, context: Any) -> None:
+    async def session(self, context: Any, address: str) -> None:
         """Serve one stream to its end."""
         try:
             peer = self.door.admit(context, self.wall())
-            session, effects = self.desk.connect(peer.name, self.clock(), self.wall())
+            check_id(peer.name)
+            if not self.guard.admit(address, peer.name, "session"):
+                raise TurnedAway(pb.SHUTDOWN, f"{one_line(peer.name)!r} comes back too often: wait a minute.")
         except TurnedAway as turned:
             await self._turn_away(context, turned.code, str(turned))
             return
         except MalformedFrame as error:
             await self._turn_away(context, pb.REFUSED, f"the certificate's name is {error}: provision a shorter one.")
             return
-        outbox = self._outboxes[session.number] = Outbox()
+        session, effects = self.desk.connect(peer.name, self.clock(), self.wall())
+        self._streams[session.number] = stream = Stream(address, Bucket(FRAMES, self.clock()))
         self._peers[peer.name] = peer
         self.carry_out(effects)
-        reader = asyncio.create_task(self._read(context, session, outbox))
-        writer = asyncio.create_task(self._write(context, outbox))
+        await self._carried(context, session, stream)
+
+    async def _carried(self, context: Any, session: Session, stream: Stream) -> None:
+        reader = asyncio.create_task(self._read(context, session, stream))
+        writer = asyncio.create_task(self._write(context, stream))
+        closing = asyncio.create_task(stream.outbox.over())
         try:
-            await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
-            if outbox.closed:
+            await asyncio.wait({reader, writer, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if stream.outbox.closed:
                 await asyncio.wait({writer}, timeout=GOODBYE)
         finally:
-            reader.cancel()
-            writer.cancel()
+            for task in (reader, writer, closing):
+                task.cancel()
             self.carry_out(session.closed(self.clock()))
-            del self._outboxes[session.number]
-
-    async def enrol(self, raw: bytes, context: Any) -> bytes:
-        """Give a device its first certificate."""
-        asked = await _parsed(pb.EnrolRequest, raw, context)
-        return await self._sign(
-            context, lambda who, signs: signs.enrol(who, asked.token, asked.signing_request, self.wall())
-        )
-
-    async def renew(self, raw: bytes, context: Any) -> bytes:
-        """Give a client its next certificate."""
-        asked = await _parsed(pb.RenewRequest, raw, context)
-        return await self._sign(context, lambda who, signs: signs.renew(who, asked.signing_request, self.wall()))
+            del self._streams[session.number]
 
     async def tend(self) -> None:
         """Look once a second for what is silent, revoked or over; runs until it is cancelled."""
@@ -171,7 +165,7 @@ class Service:
                     if isinstance(effect, do.SendBody):
                         self._start((effect.session, effect.request_id), self._download(effect))
                 case do.Close():
-                    self._outboxes[effect.session].close()
+                    self._streams[effect.session].outbox.close()
                 case do.Begin():
                     self._begin(effect)
                 case do.Completed():
@@ -206,18 +200,22 @@ class Service:
             incoming.close()
 
     async def _turn_away(self, context: Any, code: pb.Code, text: str) -> None:
-        goodbye = pb.Goodbye(code=code, text=text)
-        await context.write(pb.ServerFrame(goodbye=goodbye).SerializeToString())
+        goodbye = pb.ServerFrame(goodbye=pb.Goodbye(code=code, text=one_line(text)))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(context.write(goodbye.SerializeToString()), GOODBYE)
 
-    async def _read(self, context: Any, session: Session, outbox: Outbox) -> None:
-        while (raw := await context.read()) is not grpc.aio.EOF and not outbox.closed:
+    async def _read(self, context: Any, session: Session, stream: Stream) -> None:
+        while (raw := await context.read()) is not grpc.aio.EOF and not stream.outbox.closed:
+            self.guard.use(stream.address, len(raw))
+            while len(raw) < FREE and (wait := stream.pace.take(self.clock())):
+                await asyncio.sleep(wait)
             effects = session.receive(raw, self.clock())
             if effects and isinstance(effects[0], do.Store):
                 await self._stored(effects[0], effects[1:])
             else:
                 self.carry_out(effects)
             del raw, effects  # a chunk must not stay until the next frame comes, once for each of a thousand streams
-            await outbox.room()  # who sends but does not read is held up
+            await stream.outbox.room()  # who sends but does not read is held up
 
     async def _stored(self, effect: do.Store, then: list[do.ServerEffect]) -> None:
         """Write a chunk in a thread, for it takes as long as receiving it; what follows is done in any case."""
@@ -235,25 +233,28 @@ class Service:
         storing.add_done_callback(self._storing.discard)
         await asyncio.shield(storing)
 
-    async def _write(self, context: Any, outbox: Outbox) -> None:
-        while (raw := await outbox.next()) is not None:
+    async def _write(self, context: Any, stream: Stream) -> None:
+        while (raw := await stream.outbox.next()) is not None:
             await context.write(raw)
+            self.guard.use(stream.address, len(raw) / READ)
             del raw
 
     def _send(self, effect: do.Send) -> None:
         frame, raw = effect.frame, effect.frame.SerializeToString()
-        if frame.WhichOneof("kind") == "send":
+        stream, kind = self._streams[effect.session], frame.WhichOneof("kind")
+        if kind == "send":
             key = (effect.session, frame.send.request_id)
             self._stop(key)
             self._start(key, self._upload(key, raw))
         else:
-            self._outboxes[effect.session].frame(raw)
+            stream.pace.give(EACH if kind == "work" else 0)
+            stream.outbox.frame(raw)
 
     async def _download(self, effect: do.SendBody) -> None:
         moved, at = 0, effect.offset
         async with self._down.place(lambda: moved):
             for piece in self.bodies[effect.request_id].pieces(effect.offset, effect.chunk):
-                if not await self._outboxes[effect.session].chunk(write_chunk(effect.request_id, at, piece)):
+                if not await self._streams[effect.session].outbox.chunk(write_chunk(effect.request_id, at, piece)):
                     return
                 at, moved = at + len(piece), moved + len(piece)
 
@@ -262,7 +263,7 @@ class Service:
         if (incoming := self._incoming.get(key[1])) is None:
             return  # there was no room for it
         async with self._up.place(lambda: incoming.moved):
-            self._outboxes[key[0]].frame(raw)
+            self._streams[key[0]].outbox.frame(raw)
             await asyncio.Event().wait()  # until Completed or Dropped cancels it
 
     def _start(self, key: Key, transfer: Any) -> None:
@@ -303,32 +304,3 @@ class Service:
         if isinstance(effect, do.Failed):
             self.forget(effect.request_id)
         self.tell(effect)
-
-    async def _sign(self, context: Any, grant: Callable[[Peer, Registrar], bytes]) -> bytes:
-        """Let the registrar answer in a thread of its own, for it waits for files; a refusal becomes a status."""
-        try:
-            if self.registrar is None:
-                raise EnrolmentRefused("this coordinator is insecure and signs nothing: connect without a certificate.")
-            peer, registrar = certified(context), self.registrar
-            chain = await asyncio.to_thread(lambda: grant(peer, registrar))
-        except (TurnedAway, EnrolmentRefused) as refused:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(refused))
-        except CertificateError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except LinkError as error:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"the coordinator cannot sign now: {error}")
-        reply: bytes = pb.EnrolReply(chain=_ders(chain), roots=_ders(self.roots)).SerializeToString()
-        return reply
-
-
-async def _parsed(kind: Any, raw: bytes, context: Any) -> Any:
-    try:
-        return kind.FromString(raw[:MOST])
-    except DecodeError:
-        return await context.abort(
-            grpc.StatusCode.INVALID_ARGUMENT, "the request is not Hansa's: install the same hansa."
-        )
-
-
-def _ders(pem: bytes) -> list[bytes]:
-    return [certificate.public_bytes(Encoding.DER) for certificate in x509.load_pem_x509_certificates(pem)]

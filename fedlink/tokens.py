@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hansa.fedlink.certificates import checked_name, read_peer
+from hansa.fedlink.certificates import SERIAL, checked_name, read_peer
 from hansa.fedlink.errors import CertificateError, EnrolmentRefused, FileError
 from hansa.fedlink.files import VERSION, checked, locked, parse, read, replace
 
@@ -132,6 +132,6 @@ def _name(name: str, where: str) -> str:
 def _entry(fields: Any, where: str) -> Entry:
     fields = checked(fields, where, ENTRY_KINDS, FileError)
     checked(fields["serials"], f"{where}: serials", dict.fromkeys(fields["serials"], (int, float)), FileError)
-    if any(set(serial) - set("0123456789abcdef") for serial in (*fields["serials"], fields["invitation"])):
+    if not all(map(SERIAL.fullmatch, (*fields["serials"], fields["invitation"] or "0"))):
         raise FileError(f"{where} has a serial that is none: it was altered; restore the book.")
     return Entry(**fields)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from hansa.fedlink.errors import MalformedMessage
+from hansa.fedlink.certificates import checked_name
+from hansa.fedlink.errors import CertificateError, MalformedMessage
 from hansa.fedlink.flower import call_messages, read_reply
 from hansa.fedlink.messages import Call, Failure, Reply, Settings
 from hansa.fedserver.federation import hear
@@ -99,7 +100,8 @@ class GridFederation:
     def _admit(self, node: int, message: Message, online: set[int]) -> None:
         try:
             reply = read_reply(message)
-        except MalformedMessage as error:
+            checked_name(reply.client)
+        except (MalformedMessage, CertificateError) as error:
             self.refuse(f"node {node}", str(error))
             return
         holder = self.nodes.get(reply.client, node)

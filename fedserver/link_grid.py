@@ -21,6 +21,7 @@ from flwr.supercore.run import Run
 
 from hansa.fedlink.errors import MalformedMessage, ProtocolError
 from hansa.fedlink.flower import become, error_reply, from_bytes, stamp, to_bytes
+from hansa.fedlink.flower_replies import checked
 from hansa.fedlink.packing import FLOWER, Body
 from hansa.fedlink.protocol import Work
 from hansa.fedlink.protocol.effects import Failed
@@ -31,6 +32,8 @@ from hansa.fedserver.waiting import Tempo, Vigil
 
 GLANCE = 0.5
 """Seconds between two looks at the clock while nothing comes."""
+ROOM = 2**26
+"""Bytes that a reply may have beyond twice the message that it answers."""
 
 
 def node_id(client: str) -> int:
@@ -40,7 +43,8 @@ def node_id(client: str) -> int:
 
 @dataclass(kw_only=True)
 class LinkGrid(Grid):
-    """The nodes of a server. ``largest`` bounds a reply in bytes; ``clock`` gives seconds.
+    """The nodes of a server. ``largest`` bounds a reply in bytes, and is ``ROOM`` and twice the message where it is
+    None; ``clock`` gives seconds.
 
     A round of ``tempo`` is from when messages are pushed while none was open until none is.
 
@@ -51,7 +55,7 @@ class LinkGrid(Grid):
     presence: Presence
     clock: Callable[[], float]
     run_id: int
-    largest: int = 2**31
+    largest: int | None = None
     tempo: Tempo = field(default_factory=Tempo)
     _ids: Iterator[int] = field(default_factory=itertools.count)
     _waiting: dict[str, tuple[str, Message]] = field(default_factory=dict)
@@ -115,7 +119,8 @@ class LinkGrid(Grid):
             return sent
         raw = to_bytes(message)
         body, sha256 = Body((np.frombuffer(raw, np.uint8),)), hashlib.sha256(raw).digest()
-        work = Work(request_id=sent, head=FLOWER, size=body.size, sha256=sha256, answer_limit=self.largest)
+        limit = 2 * body.size + ROOM if self.largest is None else self.largest
+        work = Work(request_id=sent, head=FLOWER, size=body.size, sha256=sha256, answer_limit=limit)
         try:
             self.server.submit(client, work, body)
             self._waiting[sent] = client, message
@@ -162,12 +167,7 @@ class LinkGrid(Grid):
         _, message = self._waiting[event.request_id]
         event.file.seek(0)
         reply = from_bytes(event.file.read(event.size))
-        sent, came = message.metadata, reply.metadata
-        if came.reply_to_message_id != event.request_id or came.dst_node_id != sent.src_node_id:
-            raise MalformedMessage("the reply is to another message: install the same hansa on both sides.")
-        if (came.src_node_id, came.run_id, came.message_type) != (node_id(event.name), sent.run_id, sent.message_type):
-            raise MalformedMessage(f"the reply is not one of {event.name!r}: its certificate says who it is.")
-        return reply
+        return checked(reply, message, event.name, node_id(event.name))
 
     def _without(self, sent: str, text: str) -> None:
         _, message = self._waiting.pop(sent)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hansa.fedlink.protocol.effects import Connected, Delivered, Dropped, Notice
+from hansa.fedlink.quota import Quota
 from hansa.fedlink.service import Barred, Told
 from hansa.fedserver.attendance import LATE
 from hansa.fedserver.waiting import LONGEST, patience
@@ -35,6 +36,7 @@ class Presence:
     barred: dict[str, str] = field(default_factory=dict)
     """Who is let in no more, and why."""
     _sessions: dict[str, int | None] = field(default_factory=dict)
+    _quota: Quota = field(default_factory=Quota)
 
     def here(self) -> Names:
         """Return who is connected, or was until a moment ago."""
@@ -79,18 +81,22 @@ class Presence:
         match event:
             case Connected():
                 if self._sessions.get(event.name) is None:
-                    self.say(f"{event.name} is connected ({event.software})")
+                    self._say(event.name, f"{event.name} is connected ({event.software})")
                 self._sessions[event.name] = event.session
                 self.barred.pop(event.name, None)
                 self.now(event.name, "connected")
             case Dropped() if self._sessions.get(event.name) == event.session:
                 self.now(event.name, "gone")
                 self._sessions[event.name] = None
-                self.say(f"{event.name} is gone: {event.text}")
+                self._say(event.name, f"{event.name} is gone: {event.text}")
             case Barred():
                 self.barred[event.name] = event.text
                 self.states.pop(event.name, None)
             case Delivered():
                 self.now(event.name, "working")
             case Notice():
-                self.say(event.text)
+                self._say(event.name, event.text)
+
+    def _say(self, client: str, text: str) -> None:
+        if (line := self._quota.line(client, text, self.clock())) is not None:
+            self.say(line)

@@ -13,9 +13,6 @@ from hansa.strategies import Context, Endpoint, SumError, Totals
 from hansa.strategies.pipeline import Names
 from hansa.strategies.types import Array
 
-LONGEST = 500
-"""Characters of a refusal that are kept."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -67,7 +64,7 @@ class Tally:
             group = self.end.aggregator.group(reply.client, self.names, self.ctx)
             self.totals.add(reply.client, row_D, group, self.calls.fade)
         except (Refused, SumError) as error:
-            self.refused.append(Refusal(reply.client, _line(error)))
+            self.refused.append(Refusal(reply.client, str(error)))
             return self.refused[-1]
         self.bytes_up += row_D.nbytes
         if reply.staged:
@@ -89,9 +86,3 @@ class Tally:
     def part(self) -> Part:
         """Return all of it, to be merged elsewhere."""
         return Part(totals=self.totals, refused=self.refused, staged=self.staged, bytes_up=self.bytes_up)
-
-
-def _line(error: Exception) -> str:
-    """Write an error in one line of bounded length, whatever a client put into it."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

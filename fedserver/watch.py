@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
@@ -14,13 +15,14 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from hansa.fedlink.quota import Quota
 from hansa.fedserver.axes import duration
 from hansa.fedserver.records import Refusal, RoundRecord, Values, written
 from hansa.fedserver.waiting import whom
 from hansa.strategies.pipeline import Names
 
 SHOWN = 3
-"""Refusals that are shown a round; all are in metrics.jsonl."""
+"""Refusals that are shown a round, as far as each client's quota allows; all are in metrics.jsonl."""
 
 
 def values(metrics: Values) -> str:
@@ -61,8 +63,8 @@ def size(count: int) -> str:
 class Lines:
     """Plain lines, for logs."""
 
-    def __init__(self, rounds: int, out: TextIO | None = None) -> None:
-        self.rounds, self.out = rounds, out or sys.stderr
+    def __init__(self, rounds: int, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.rounds, self.out, self.clock, self.quota = rounds, out or sys.stderr, clock, Quota()
 
     def __enter__(self) -> Self:
         return self
@@ -80,8 +82,9 @@ class Lines:
         """Nothing: a line is written when the round is closed."""
 
     def refused(self, record: RoundRecord, refusal: Refusal) -> None:
-        if len(record.refused) <= SHOWN:
-            print(f"round {record.round}: {refusal.client} is left out: {refusal.why}", file=self.out)
+        text = f"round {record.round}: {refusal.client} is left out: {refusal.why}"
+        if len(record.refused) <= SHOWN and (told := self.quota.line(refusal.client, text, self.clock())):
+            print(told, file=self.out)
 
     def closed(self, record: RoundRecord) -> None:
         print(line(record, self.rounds), file=self.out, flush=True)
@@ -94,7 +97,7 @@ class Json:
     """A line of JSON for each thing that happens, for machines that collect logs; ``wall`` gives seconds since 1970."""
 
     def __init__(self, wall: Callable[[], float], out: TextIO | None = None) -> None:
-        self.wall, self.out = wall, out or sys.stderr
+        self.wall, self.out, self.quota = wall, out or sys.stderr, Quota()
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +115,8 @@ class Json:
         self._line("answer", round=record.round, client=client)
 
     def refused(self, record: RoundRecord, refusal: Refusal) -> None:
-        self._line("refused", round=record.round, client=refusal.client, why=refusal.why)
+        if why := self.quota.line(refusal.client, refusal.why, self.wall()):
+            self._line("refused", round=record.round, client=refusal.client, why=why)
 
     def closed(self, record: RoundRecord) -> None:
         self._line("round", **written(record))
@@ -136,7 +140,7 @@ class Screen:
     ) -> None:
         self.doing = doing
         columns = (
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -36,7 +36,6 @@ from hansa.fedlink.protocol.effects import (
 )
 from hansa.fedlink.protocol.limits import (
     LARGEST_CHUNK,
-    LONGEST_ID,
     LONGEST_SOFTWARE,
     MOST_HELD,
     SMALLEST_CHUNK,
@@ -46,11 +45,11 @@ from hansa.fedlink.protocol.limits import (
     check_head,
     check_id,
     fits,
-    one_line,
 )
 from hansa.fedlink.protocol.requests import Answer
 from hansa.fedlink.protocol.tasks import Held, Phase, Task
 from hansa.fedlink.protocol.versions import VERSIONS
+from hansa.fedlink.texts import one_line, plain
 
 
 class Stage(Enum):
@@ -389,5 +388,5 @@ def _check_welcome(said: pb.Welcome, ours: frozenset[int]) -> None:
         raise MalformedFrame(f"a Welcome with chunks of {said.chunk_bytes} bytes")
     if not 1 <= said.open_requests <= MOST_HELD:
         raise MalformedFrame(f"a Welcome that allows {said.open_requests} requests")
-    if len(said.run.id) > LONGEST_ID or not fits(said.run.settings) or not fits(said.run.fields):
-        raise MalformedFrame("a Welcome whose run's id, settings or fields are too long")
+    if not plain(said.run.id) or not fits(said.run.settings) or not fits(said.run.fields):
+        raise MalformedFrame("a Welcome whose run's id, settings or fields are too long or cannot be read")

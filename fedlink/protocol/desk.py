@@ -18,16 +18,15 @@ from hansa.fedlink.protocol.effects import Answered, Failed, Send, ServerEffect
 from hansa.fedlink.protocol.limits import (
     LARGEST_CONTROL,
     LONGEST_HEAD,
-    LONGEST_ID,
     MOST_WORDS,
     Limits,
     check_id,
     fits,
-    one_line,
 )
 from hansa.fedlink.protocol.requests import Open, Phase, Work
 from hansa.fedlink.protocol.session import Session
 from hansa.fedlink.protocol.versions import VERSIONS
+from hansa.fedlink.texts import LONGEST_ID, one_line, plain
 
 ROUND = 3
 """Heartbeats in a usual round, within these bounds in seconds."""
@@ -51,10 +50,11 @@ class Desk:
     _number: int = 0
 
     def __post_init__(self) -> None:
-        if not fits(self.settings) or not fits(self.fields) or len(self.run.encode()) > LONGEST_ID:
+        if not fits(self.settings) or not fits(self.fields) or not plain(self.run):
             raise RequestRefused(
                 f"the run {one_line(self.run)!r} has {len(self.settings)} settings and {len(self.fields)} fields: "
-                f"Welcome has room for {MOST_WORDS} of each of {LONGEST_HEAD} bytes, and an id of {LONGEST_ID}."
+                f"Welcome has room for {MOST_WORDS} of each of {LONGEST_HEAD} bytes that can be read, and an id of "
+                f"{LONGEST_ID}."
             )
 
     def connect(self, name: str, now: float, wall: float) -> tuple[Session, list[ServerEffect]]:
@@ -65,7 +65,7 @@ class Desk:
         check_id(name)
         effects: list[ServerEffect] = []
         if (older := self._sessions.get(name)) is not None:
-            effects = older.end(pb.REPLACED, f"a newer session of client {one_line(name)!r} has begun.")
+            effects = older.end(pb.REPLACED, f"a newer session of client {name!r} has begun.")
         self._number += 1
         session = Session(
             desk=self,

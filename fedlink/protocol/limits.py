@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hansa.fedlink.errors import MalformedFrame
+from hansa.fedlink.texts import LONGEST_ID, plain
 
 KIB, MIB = 2**10, 2**20
 SMALLEST_CHUNK, LARGEST_CHUNK = 64 * KIB, 4 * MIB
@@ -13,10 +14,7 @@ LARGEST_FRAME = LARGEST_CHUNK + 64 * KIB
 """Bytes of any frame: what gRPC's ``max_receive_message_length`` should be on both sides."""
 LARGEST_CONTROL = 256 * KIB
 """Bytes of a frame that is no Chunk."""
-LONGEST_ID = 200
-"""Bytes of a request's id, a run's id, a client's name."""
 LONGEST_HEAD = 64 * KIB
-LONGEST_TEXT = 500
 LONGEST_SOFTWARE = 100
 MOST_HELD = 64
 """Requests that a client may hold at once, whatever the coordinator."""
@@ -71,22 +69,24 @@ class Limits:
 
 
 def check_id(text: str) -> str:
-    """Return an id or a name; raises MalformedFrame where it is empty, too long, or does not show."""
-    if not 1 <= len(text) <= LONGEST_ID or len(text.encode("utf-8", "replace")) > LONGEST_ID:
-        raise MalformedFrame(f"an id of {len(text)} characters, which must have 1 to {LONGEST_ID} bytes")
-    if not text.isprintable():
-        raise MalformedFrame("an id with characters that do not show")
+    """Return an id or a name; raises MalformedFrame where it is empty, too long, or cannot be read."""
+    if not text or not plain(text):
+        raise MalformedFrame(f"an id of {len(text)} characters, which must be 1 to {LONGEST_ID} visible bytes")
     return text
 
 
 def fits(words: Sequence[str]) -> bool:
-    """Whether Welcome has room for a run's words."""
-    return len(words) <= MOST_WORDS and sum(len(word.encode()) for word in words) <= LONGEST_HEAD
+    """Whether Welcome has room for a run's words, all of which can be read."""
+    return (
+        len(words) <= MOST_WORDS
+        and all(plain(word, LONGEST_HEAD) for word in words)
+        and sum(len(word.encode()) for word in words) <= LONGEST_HEAD
+    )
 
 
 def check_body(size: int, sha256: bytes, limit: int) -> None:
     """Raise MalformedFrame where a body is larger than allowed or its hash is no hash."""
-    if size > limit:
+    if not 0 <= size <= limit:
         raise MalformedFrame(f"a body of {size} bytes, of which {limit} are allowed")
     if len(sha256) != (HASH if size else 0):
         raise MalformedFrame(
@@ -109,13 +109,3 @@ def check_chunk(offset: int, length: int, stored: int, size: int, longest: int) 
         raise MalformedFrame(f"a Chunk of {length} bytes, which must have 1 to {longest}")
     if stored + length > size:
         raise MalformedFrame(f"a Chunk that ends at byte {stored + length} of a body of {size}")
-
-
-def one_line(text: str, longest: int = LONGEST_TEXT) -> str:
-    """Return a text as one printable line that is not too long.
-
-    >>> one_line("a\\nb" + chr(27) + "[31m", 6)
-    'a b [3'
-    """
-    text = text[:longest]
-    return text.strip() if text.isprintable() else "".join(c if c.isprintable() else " " for c in text).strip()

@@ -33,9 +33,9 @@ from hansa.fedlink.protocol.limits import (
     check_chunk,
     check_head,
     check_id,
-    one_line,
 )
 from hansa.fedlink.protocol.requests import Answer, Open, Phase
+from hansa.fedlink.texts import one_line
 
 if TYPE_CHECKING:
     from hansa.fedlink.protocol.desk import Desk
@@ -93,7 +93,7 @@ class Session:
                 return self._first(frame, now)
             return self._chunk(frame) if isinstance(frame, wire.Part) else self._frame(frame)
         except MalformedFrame as error:
-            return self.end(pb.PROTOCOL, f"client {one_line(self.name)!r} sent {error}: install the same hansa.")
+            return self.end(pb.PROTOCOL, f"client {self.name!r} sent {error}: install the same hansa.")
 
     def closed(self, now: float) -> list[ServerEffect]:
         """Say that the stream is gone; nothing more can be sent on it."""
@@ -182,7 +182,7 @@ class Session:
         return pb.ServerFrame(welcome=welcome)
 
     def _notices(self, device_ms: int, clock_ms: int) -> list[ServerEffect]:
-        whose = f"the clock of client {one_line(self.name)!r}"
+        whose = f"the clock of client {self.name!r}"
         text = clocks.notice(whose, device_ms, clock_ms, self.desk.limits.skew)
         return [] if text is None else [Notice(text=text, name=self.name)]
 
@@ -227,13 +227,21 @@ class Session:
         if (request := self._request(request_id)) is None:
             return self.done(request_id, gone=True)
         answer = Answer(head=check_head(offer.head), size=offer.size, sha256=offer.sha256)
-        check_body(answer.size, answer.sha256, min(request.work.answer_limit, self.desk.limits.answer))
+        limit = min(request.work.answer_limit, self.desk.limits.answer)
+        if answer.size > limit and request.phase is Phase.WAITING:
+            return self._too_large(request, answer.size, limit)
+        check_body(answer.size, answer.sha256, limit)
         if self._offers.setdefault(request_id, answer) != answer:
             raise MalformedFrame("a second, other answer to one request")
         request.refusal = None
         if request.phase is not Phase.WAITING or request_id in self._asked:
             return []
         return self._ask(request, answer)
+
+    def _too_large(self, request: Open, size: int, limit: int) -> list[ServerEffect]:
+        """Fail a request, for its answer would be as large in the next session, and end this one."""
+        text = f"an answer of {size} bytes, of which {limit} are allowed"
+        return [*self.desk.fail(request, text), *self.end(pb.PROTOCOL, f"client {one_line(self.name)!r} sent {text}.")]
 
     def _ask(self, request: Open, answer: Answer) -> list[ServerEffect]:
         request_id, effects = request.work.request_id, list[ServerEffect]()

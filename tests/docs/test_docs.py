@@ -28,7 +28,7 @@ from hansa.conf.compose import compose, flat
 from hansa.conf.parts import OPERATION, SITE, SITE_OPTIONS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 GROUPS = ("task", "partition", "strategy", "pipeline", "client", "cohort", "selection", "devices", "attack")

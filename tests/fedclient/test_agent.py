@@ -162,7 +162,7 @@ def test_another_configuration_is_refused_with_the_field_that_differs(there):
     (there.home / "rule.py").write_text("from hansa.strategies import FedAvg\nclass Rule(FedAvg): pass\n")
     serve(there, "rounds=1", "strategy=./rule.py:Rule", "lost_rounds=1")
     assert there.processes.pop("serve").wait(60) == 1
-    assert "the run uses strategy=rule.py:Rule, a file: approve your own copy" in there.log("serve")
+    assert "the run uses 'strategy=rule.py:Rule', a file: approve your own copy" in there.log("serve")
 
 
 def test_it_ends_in_order_and_once_ends_by_itself(there):

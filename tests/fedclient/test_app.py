@@ -86,7 +86,7 @@ def test_another_configuration_is_answered_with_the_names_that_differ_and_no_val
 
 def test_code_does_not_come_over_the_wire():
     told = refusal(context(NAMED, "task=./evil.py:Task"))
-    assert "configuration: NotTaken: the run uses task=./evil.py:Task, a file: approve your own copy" in told
+    assert "configuration: NotTaken: the run uses 'task=./evil.py:Task', a file: approve your own copy" in told
 
 
 @pytest.mark.parametrize("share", [False, True])

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,13 +17,13 @@ import pytest
 
 from hansa.fedlink import link_pb2 as pb
 from hansa.fedlink.authority import DAY, new_root
+from hansa.fedlink.calls import SERVICE
 from hansa.fedlink.dial import Line, Trust, diagnose
 from hansa.fedlink.errors import EnrolmentRefused, Unreachable
 from hansa.fedlink.grpc13 import grpc
 from hansa.fedlink.protocol import Client, Desk
 from hansa.fedlink.protocol.effects import Connected, Dropped
 from hansa.fedlink.server import Server
-from hansa.fedlink.service import SERVICE
 from tests.devices import Plant
 from tests.identities import Side, client_side, pem, server_side
 
@@ -312,3 +313,30 @@ def test_a_goodbye_is_read_though_there_was_more_to_write():
 
 def test_a_key_is_not_shown():
     assert "secret" not in repr(Trust(address="a:1", client="b", ca=b"", chain=b"", key=b"secret"))
+
+
+def test_a_line_that_is_to_end_ends_though_the_coordinator_reads_nothing(tmp_path):
+    over = threading.Event()
+
+    def session(frames, context):
+        over.wait(SECONDS)
+        yield b""
+
+    handler = grpc.stream_stream_rpc_method_handler(session)
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Session": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+
+    async def hold() -> None:
+        line = Line(Trust(address=f"127.0.0.1:{port}", client="riga", ca=None), lambda raw: None)
+        holding = asyncio.create_task(line.hold())
+        with contextlib.suppress(TimeoutError):
+            while True:  # until nothing more fits between the two
+                await asyncio.wait_for(line.outbox.chunk(bytes(2**21)), 1)
+        line.outbox.close()
+        await holding
+
+    asyncio.run(asyncio.wait_for(hold(), SECONDS))
+    over.set()
+    server.stop(None)

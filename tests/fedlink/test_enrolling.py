@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from hansa.fedlink import link_pb2 as pb
 from hansa.fedlink.authority import DAY
+from hansa.fedlink.calls import SERVICE
 from hansa.fedlink.certificates import key_pem, read_peer
 from hansa.fedlink.server import Server
-from hansa.fedlink.service import SERVICE
 from hansa.fedlink.tokens import Entry, token_hash
 from tests.devices import Plant, Raw, channel
 from tests.fedlink.line import SECONDS, invitation, serving

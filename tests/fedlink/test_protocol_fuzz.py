@@ -1,11 +1,10 @@
 """Frames of any content into both machines: none raises, memory is bounded, and other sessions go on.
 
-``HANSA_LINK_FUZZ=1000000`` runs a million frames, half into each: 73 s of one core (2026-11).
+``HANSA_FUZZ`` says how many, see ``tests/fuzz/amount.py``: a million take 73 s of one core (2026-11).
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import deque
 from dataclasses import fields, is_dataclass
@@ -17,8 +16,8 @@ from google.protobuf.message import Message
 from hansa.fedlink import link_pb2 as pb
 from hansa.fedlink.protocol import Answer, Client, Desk, Held, Limits, Work, effects
 from hansa.fedlink.protocol.wire import write_chunk
+from tests.fuzz.amount import FRAMES
 
-FRAMES = int(os.environ.get("HANSA_LINK_FUZZ", "20000"))
 IDS = ("r1", "r2", "r3", "r4", "unknown", "", "x" * 201, "é")
 SIZES = (0, 1, 10, 10, 2**36, 2**36 + 1, 2**64 - 1)
 LIMITS = Limits(open_requests=4)

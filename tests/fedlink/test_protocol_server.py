@@ -112,6 +112,13 @@ def test_open_requests_of_a_client_are_bounded_and_those_of_others_are_theirs():
     desk.submit("riga", Work(request_id="r3"))
 
 
+def test_an_answer_over_its_limit_is_the_request_s_end_and_not_asked_for_anew_for_ever():
+    desk = desk_of(WORK)
+    failed, *told = welcomed(desk).receive(offer(data=bytes(11)), 0)
+    assert isinstance(failed, effects.Failed) and "11 bytes, of which 10 are allowed" in failed.text
+    assert goodbye(told).code == pb.PROTOCOL and not desk.open("riga")
+
+
 def test_an_answer_is_resumed_where_the_line_broke_and_told_once():
     desk = desk_of(WORK)
     session = welcomed(desk)
@@ -227,7 +234,6 @@ NONSENSE = {
     "too long a chunk": (write_chunk("r1", 0, bytes(2**20 + 1)), "of 1048577 bytes"),
     "more than was announced": (write_chunk("r1", 0, bytes(11)), "ends at byte 11 of a body of 10"),
     "another answer": (offer(data=b"other"), "second, other answer"),
-    "too large an answer": (offer("r2", bytes(11)), "of 11 bytes, of which 10"),
     "no hash": (offer("r2", sha256=b"x"), "a hash of 1 bytes"),
     "too long a head": (offer("r2", head=bytes(65537)), "a head of 65537"),
     "a Want from the end on": (frame(want=pb.Want(request_id="r1", offset=10)), "from byte 10 of a body of 10"),

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 
 import pytest
 
 from tests.fedlink.link_world import World, protocol_errors
-
-WORLDS = int(os.environ.get("HANSA_LINK_WORLDS", "300"))
-"""How many worlds are simulated; more with the environment variable."""
+from tests.fuzz.amount import WORLDS
 
 
 def live(seed):

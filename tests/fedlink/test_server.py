@@ -11,11 +11,11 @@ from grpc_health.v1 import health_pb2
 
 from hansa.fedlink import link_pb2 as pb
 from hansa.fedlink.authority import DAY
+from hansa.fedlink.calls import SERVICE
 from hansa.fedlink.errors import FileError, PortTaken
 from hansa.fedlink.protocol import Desk
 from hansa.fedlink.protocol.effects import Notice
 from hansa.fedlink.server import Server
-from hansa.fedlink.service import SERVICE
 from tests.devices import Raw, channel
 from tests.fedlink.line import SECONDS, event, serving
 from tests.identities import Device, server_side

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import math
 import threading
 import time
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from flwr.proto.message_pb2 import Message as ProtoMessage
@@ -145,19 +147,110 @@ def test_bytes_that_are_no_message_are_refused(raw):
         from_bytes(raw)
 
 
-@pytest.mark.parametrize("forge", [{"src_node_id": node_id("bergen")}, {"run_id": 8}, {"message_type": "evaluate"}])
-def test_a_reply_that_says_it_is_another_s_is_its_sender_s_refusal(plant, tmp_path, forge):
-    def forged(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+def _no_array(proto):
+    proto.content.items[0].array_record.items[0].value.data = b"no array"
+
+
+def _another_shape(proto):
+    proto.content.items[0].array_record.items[0].value.shape[:] = [4]
+
+
+def _cut(proto):
+    array = proto.content.items[0].array_record.items[0].value
+    array.data = array.data[:-1]
+
+
+def _objects(proto):
+    array = proto.content.items[0].array_record.items[0].value
+    array.data, array.dtype = pickled(), "object"
+
+
+def pickled() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.array([{}, {}, {}], object), allow_pickle=True)
+    return file.getvalue()
+
+
+def _zip(proto):
+    file = io.BytesIO()
+    np.savez(file, np.ones(3, np.float32))
+    proto.content.items[0].array_record.items[0].value.data = file.getvalue()
+
+
+def _huge(proto):
+    array, header = proto.content.items[0].array_record.items[0].value, io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (2**31 - 1,)})
+    array.data, array.shape[:] = header.getvalue(), [2**31 - 1]
+
+
+def _both(proto):
+    proto.error.code = 1
+
+
+FORGED = {
+    "another's": (lambda proto: setattr(proto.metadata, "src_node_id", node_id("bergen")), "not one of 'luebeck'"),
+    "run": (lambda proto: setattr(proto.metadata, "run_id", 8), "not one of 'luebeck'"),
+    "type": (lambda proto: setattr(proto.metadata, "message_type", "evaluate"), "not one of 'luebeck'"),
+    "group": (lambda proto: setattr(proto.metadata, "group_id", "2"), "not one of 'luebeck'"),
+    "to another": (lambda proto: setattr(proto.metadata, "reply_to_message_id", "7/0"), "to another message"),
+    "no time": (lambda proto: setattr(proto.metadata, "created_at", math.nan), "from no time"),
+    "no end": (lambda proto: setattr(proto.metadata, "ttl", math.inf), "from no time"),
+    "nothing": (lambda proto: proto.ClearField("content"), "no message of Flower's"),
+    "both": (_both, "no message of Flower's"),
+    "no metadata": (lambda proto: proto.ClearField("metadata"), "no message of Flower's"),
+    "no array": (_no_array, "'arrays/w' of 'luebeck' cannot be read"),
+    "another shape": (_another_shape, "cannot be read"),
+    "cut": (_cut, "cannot be read"),
+    "objects": (_objects, "cannot be read"),
+    "zip": (_zip, "cannot be read"),
+    "huge": (_huge, "cannot be read"),
+    "stype": (
+        lambda proto: setattr(proto.content.items[0].array_record.items[0].value, "stype", "pickle"),
+        "cannot be read",
+    ),
+}
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_a_forged_reply_is_its_sender_s_refusal_and_no_other_s(plant, tmp_path, forged):
+    forge, told = FORGED[forged]
+
+    def forging(head: bytes, body: bytes) -> tuple[bytes, bytes]:
         proto = ProtoMessage.FromString(runs(1.0)(head, body)[1])
-        for name, value in forge.items():
-            setattr(proto.metadata, name, value)
+        forge(proto)
         return FLOWER, proto.SerializeToString()
 
-    with grid(plant, tmp_path, {"bergen": runs(1.0), "luebeck": forged}) as there:
+    with grid(plant, tmp_path, {"bergen": runs(1.0), "luebeck": forging}) as there:
         sent = [ask(there, node_id(name)) for name in ("bergen", "luebeck")]
         replies = {reply.metadata.src_node_id: reply for reply in there.send_and_receive(sent, timeout=20)}
         assert not replies[node_id("bergen")].has_error()
-        assert "not one of 'luebeck'" in replies[node_id("luebeck")].error.reason
+        assert told in replies[node_id("luebeck")].error.reason
+
+
+def test_a_device_s_error_is_one_printable_line(plant, tmp_path):
+    def evil(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+        error = Message(Error(code=3, reason="\x1b]0;title\x07 a\nforged line" + "x" * 9000), reply_to=from_bytes(body))
+        return FLOWER, to_bytes(error)
+
+    with grid(plant, tmp_path, {"bergen": evil}) as there:
+        (reply,) = there.send_and_receive([ask(there, node_id("bergen"))], timeout=20)
+    assert reply.error.code == 3 and reply.error.reason.isprintable() and len(reply.error.reason) <= 500
+
+
+def test_a_reply_may_be_little_larger_than_what_was_asked_unless_the_operator_says_so(plant, tmp_path):
+    limits = []
+    with grid(plant, tmp_path, {"bergen": runs(1.0)}) as there:
+        submit = there.server.submit
+
+        def look(name, work, body):
+            limits.append(work.answer_limit)
+            submit(name, work, body)
+
+        there.server.submit = look
+        for there.largest in (None, 2000):
+            (reply,) = there.send_and_receive([ask(there, node_id("bergen"))], timeout=20)
+            assert not reply.has_error()
+    assert 2**26 < limits[0] < 2**26 + 2**12 and limits[1] == 2000
 
 
 @pytest.mark.parametrize("error", [AttributeError("x"), RecursionError(), OverflowError(), IndexError()])

@@ -7,6 +7,7 @@ import json
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from hansa.fedlink.protocol.effects import Connected, Delivered, Dropped, Notice
 from hansa.fedlink.service import Barred
@@ -109,3 +110,38 @@ def test_presence_says_why_somebody_may_not_have_been_asked():
     never = {"riga": "never connected", "visby": "revoked"}
     assert there.absent(["bergen", "riga"], all_asked=False) == never
     assert there.absent(["bergen", "riga"], all_asked=True) == never | {"bergen": LATE}
+
+
+def test_a_client_that_comes_and_goes_for_ever_writes_little_and_others_are_told():
+    told, now = [], [0.0]
+    presence = Presence(clock=lambda: now[0], say=told.append)
+    for session in range(3000):
+        now[0] = session / 50
+        presence.note(Connected(session=session, name="riga", version=1, software="hansa " + "9" * 90))
+        presence.note(Notice(name="riga", text="the clock of client 'riga' is behind"))
+        presence.note(Dropped(session=session, name="riga", text="gone"))
+    assert len(told) == 10 + 5 and "more lines of it were left out)" in told[-1]
+    presence.note(Connected(session=9999, name="bergen", version=1, software="hansa"))
+    assert told[-1] == "bergen is connected (hansa)"
+
+
+@pytest.mark.parametrize("kind", ["lines", "json"])
+def test_a_client_that_is_refused_for_ever_is_told_now_and_again(kind):
+    out, now = io.StringIO(), [0.0]
+    view = Lines(9, out, lambda: now[0]) if kind == "lines" else Json(lambda: now[0], out)
+    for number in range(1000):
+        now[0] = number / 10
+        view.refused(RoundRecord(round=number, cohort=1), Refusal("riga", "training: ValueError"))
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 10 + 9 and "more lines of it were left out)" in lines[-1]
+
+
+def test_what_looks_like_markup_is_shown_as_it_is():
+    out = Console(file=io.StringIO(), width=100, force_terminal=True)
+    with Screen(3, out, doing=lambda name: "[red]works[/red]") as view:
+        view.opened(RECORD, "query.[bold]x[/bold]", ("[link=http://x]riga[/link]", "[/]"), 2)
+        view.refused(RECORD, Refusal("[/]", "[blink]late[/blink]"))
+        view.say("[red]all is well[/red]")
+    shown = Text.from_ansi(out.file.getvalue()).plain
+    for text in ("query.[bold]x[/bold]", "[link=http://x]riga[/link] ([red]works", "[blink]late", "[red]all is well"):
+        assert text in shown
